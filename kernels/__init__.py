@@ -1,0 +1,1 @@
+"""What runs on an accelerator: TensorIR intrinsics, schedules and code generators."""

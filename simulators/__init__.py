@@ -1,0 +1,1 @@
+"""The machines: instruction models in NumPy, and simulators. Nothing here imports TVM."""
