@@ -1,0 +1,18 @@
+"""NumPy evaluation of a Relax graph, operator by operator: the meaning that a device must reproduce."""
+
+from bench.evaluate import arithmetic, convolution, pooling, requantize, shape
+from bench.evaluate.graph import evaluate, evaluate_all
+from bench.evaluate.registry import OPERATORS, Evaluator, OperatorCall
+
+__all__ = [
+    "OPERATORS",
+    "Evaluator",
+    "OperatorCall",
+    "arithmetic",
+    "convolution",
+    "evaluate",
+    "evaluate_all",
+    "pooling",
+    "requantize",
+    "shape",
+]

@@ -1,0 +1,131 @@
+"""Elementwise arithmetic, reductions and the matrix product. Integers wrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.evaluate.dtypes import exact_product_type, is_integer, limits, wrap
+from bench.evaluate.registry import OPERATORS, OperatorCall, evaluates
+from bench.layout import pack, unpack
+
+
+def _elementwise(function: Callable[..., np.ndarray]) -> Callable[[OperatorCall], np.ndarray]:
+    def evaluate(call: OperatorCall) -> np.ndarray:
+        # A NumPy scalar warns where an array wraps silently; wrapping is what is meant.
+        with np.errstate(over="ignore"):
+            return np.asarray(function(*call.arguments), call.result_dtype)
+
+    return evaluate
+
+
+for _name, _function in (
+    ("add", np.add),
+    ("subtract", np.subtract),
+    ("multiply", np.multiply),
+    ("divide", np.divide),
+    ("maximum", np.maximum),
+    ("minimum", np.minimum),
+    ("negative", np.negative),
+):
+    OPERATORS[f"relax.{_name}"] = _elementwise(_function)
+
+
+@evaluates("relax.nn.relu")
+def relu(call: OperatorCall) -> np.ndarray:
+    """Evaluate max(x, 0)."""
+    (data,) = call.arguments
+    return np.maximum(data, data.dtype.type(0))
+
+
+@evaluates("relax.clip")
+def clip(call: OperatorCall) -> np.ndarray:
+    """Evaluate min(max(x, low), high); of integers, the bounds must be values of their type."""
+    data, low, high = call.arguments
+    if is_integer(data.dtype):
+        smallest, largest = limits(data.dtype)
+        if not (smallest <= low <= largest and smallest <= high <= largest) or low % 1 or high % 1:
+            raise ValueError(
+                f"{call.operator} in {call.name!r}: {low}..{high} is not a range of {data.dtype}"
+            )
+        low, high = int(low), int(high)
+    return np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+
+
+@evaluates("relax.right_shift", "relax.left_shift")
+def shift(call: OperatorCall) -> np.ndarray:
+    """Evaluate an arithmetic shift; the amount must be less than the width of the shifted type."""
+    data, amount = call.arguments
+    width = 8 * data.dtype.itemsize
+    if np.any((amount < 0) | (amount >= width)):
+        raise ValueError(
+            f"{call.operator} in {call.name!r}: a shift of {data.dtype} must be in 0..{width - 1}"
+        )
+    function = np.right_shift if call.operator == "relax.right_shift" else np.left_shift
+    return np.asarray(function(data, amount), call.result_dtype)
+
+
+@evaluates("relax.astype")
+def astype(call: OperatorCall) -> np.ndarray:
+    """Evaluate a conversion: integers keep their low bits, floats are truncated towards zero."""
+    (data,) = call.arguments
+    dtype = call.result_dtype
+    if is_integer(data.dtype) and is_integer(dtype):
+        return wrap(data.astype(np.int64), dtype)
+    return data.astype(dtype)
+
+
+@evaluates("relax.sum")
+def total(call: OperatorCall) -> np.ndarray:
+    """Evaluate a sum over axes (all where none is given)."""
+    (data,) = call.arguments
+    integer = is_integer(data.dtype)
+    result = data.sum(
+        axis=call.attributes["axis"],
+        keepdims=bool(call.attributes["keepdims"]),
+        dtype=np.int64 if integer else data.dtype,
+    )
+    result = np.asarray(result)
+    return wrap(result, call.result_dtype) if integer else result
+
+
+@evaluates("relax.mean")
+def mean(call: OperatorCall) -> np.ndarray:
+    """Evaluate a mean over axes, of floats only: how an integer one rounds is not defined."""
+    (data,) = call.arguments
+    if is_integer(data.dtype):
+        raise ValueError(f"relax.mean in {call.name!r}: not of {data.dtype}; use a sum and a requantisation")
+    return np.asarray(data.mean(axis=call.attributes["axis"], keepdims=bool(call.attributes["keepdims"])))
+
+
+def product(left: np.ndarray, right: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Multiply matrices (leading axes broadcast), with integer sums exact and wrapped to `dtype`."""
+    if not is_integer(left.dtype):
+        return np.matmul(left, right).astype(dtype)
+    working = exact_product_type(left.shape[-1], left.dtype, right.dtype)
+    result = np.matmul(left.astype(working), right.astype(working))
+    return wrap(np.asarray(result, np.int64), dtype)
+
+
+@evaluates("relax.matmul")
+def matmul(call: OperatorCall) -> np.ndarray:
+    """Evaluate a matrix product."""
+    left, right = call.arguments
+    return product(left, right, call.result_dtype)
+
+
+@evaluates("bitexact.dense")
+def dense(call: OperatorCall) -> np.ndarray:
+    """Evaluate a packed dense layer on the unpacked operands, all padding included."""
+    data, weight = call.arguments
+    rows = unpack(data, call.attributes["data_layout"], target=_rows_first(call.attributes["data_layout"]))
+    units = unpack(
+        weight, call.attributes["weight_layout"], target=_rows_first(call.attributes["weight_layout"])
+    )
+    out_layout = call.attributes["out_layout"]
+    return pack(product(rows, units.T, call.result_dtype), out_layout, source=_rows_first(out_layout))
+
+
+def _rows_first(layout: str) -> str:
+    return "NC" if "C" in layout else "NK"

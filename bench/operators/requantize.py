@@ -1,0 +1,153 @@
+"""`bitexact.requantize`: int32 to a quantised tensor by a fixed-point multiplication.
+
+    out = saturate(round(x · multiplier · 2^-31 · 2^shift) + zero_point)
+
+The convention of `multiplier` (31 fractional bits, normally in [2^30, 2^31)) and `shift` (to the left
+where positive) is that of TVM's `q_multiply_shift`. The product is exact, in 64 bits, for every int32
+operand and every shift in -31..31; TVM's builtin instead wraps its result to int32, and shifts by -1 for a
+multiplier of 2^30 with shift 1. Where TVM's result fits int32, "half_up" equals it.
+
+Roundings:
+
+* `half_up`: to the nearest, ties towards +∞; one rounding of the exact product (TVM's reference).
+* `half_even`: to the nearest, ties to the even neighbour.
+* `double`: rounded half up twice where shift < 0: the product at 2^-31, saturated to int32, then the
+  right shift. This is what Hexagon's `vmpyowh:rnd:sat` followed by a rounding shift computes.
+* `floor`: towards -∞.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm import relax, te, tirx
+from tvm.ir import Call, Expr, GenericConst
+
+from bench.operators.registration import call, dtype_of, register, static_shape
+
+ROUNDINGS = ("half_up", "half_even", "double", "floor")
+OUT_DTYPES = ("int8", "uint8", "int32")
+SHIFTS = range(-31, 32)
+_FRACTION_BITS = 31
+
+
+def requantize(
+    data: Expr,
+    multiplier: Expr,
+    shift: Expr,
+    *,
+    axis: int = 1,
+    zero_point: int = 0,
+    rounding: str = "half_up",
+    out_dtype: str = "int8",
+) -> Call:
+    """Build `saturate(round(data · multiplier · 2^(shift - 31)) + zero_point)`.
+
+    `data` is int32 of any shape. `multiplier` and `shift` are int32, both scalars (shape ()) or both of
+    shape (C,), one for each position of `axis` of the data. The result has the shape of the data and
+    `out_dtype` (int8, uint8 or int32), at whose ends it saturates. ValueError for anything else, and for a
+    constant shift outside -31..31; the result of such a shift that is no constant is undefined.
+    """
+    return call(
+        _OPERATOR,
+        [data, multiplier, shift],
+        axis=axis,
+        zero_point=zero_point,
+        rounding=rounding,
+        out_dtype=out_dtype,
+    )
+
+
+def _infer(expression: Call) -> relax.TensorType:
+    data, multiplier, shift = expression.args
+    attributes = expression.attrs
+    rounding, out_dtype = str(attributes["rounding"]), str(attributes["out_dtype"])
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"bitexact.requantize: rounding {rounding!r} is none of {', '.join(ROUNDINGS)}")
+    if out_dtype not in OUT_DTYPES:
+        raise ValueError(f"bitexact.requantize: out_dtype {out_dtype!r} is none of {', '.join(OUT_DTYPES)}")
+    for name, argument in (("data", data), ("multiplier", multiplier), ("shift", shift)):
+        static_shape(argument, f"bitexact.requantize: {name}")
+        if dtype_of(argument) != "int32":
+            raise ValueError(f"bitexact.requantize: {name} must be int32, not {dtype_of(argument)}")
+    shape = static_shape(data, "data")
+    axis = int(attributes["axis"])
+    factors = static_shape(multiplier, "multiplier"), static_shape(shift, "shift")
+    if factors != ((), ()):
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"bitexact.requantize: axis {axis} is outside data of shape {shape}")
+        if factors != ((shape[axis],), (shape[axis],)):
+            raise ValueError(
+                f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} "
+                f"must both be () or ({shape[axis]},), for axis {axis} of data of shape {shape}"
+            )
+    if isinstance(shift, GenericConst):
+        values = shift.value.numpy()
+        if values.size and (values.min() < SHIFTS[0] or values.max() > SHIFTS[-1]):
+            raise ValueError(
+                f"bitexact.requantize: shift {values.min()}..{values.max()} "
+                f"is outside {SHIFTS[0]}..{SHIFTS[-1]}"
+            )
+    return relax.TensorType(data.ty.shape, out_dtype)
+
+
+def _legalize(builder: relax.BlockBuilder, expression: Call) -> Expr:
+    attributes = expression.attrs
+    axis, zero_point = int(attributes["axis"]), int(attributes["zero_point"])
+    rounding, out_dtype = str(attributes["rounding"]), str(attributes["out_dtype"])
+
+    def compute(data: te.Tensor, multiplier: te.Tensor, shift: te.Tensor) -> te.Tensor:
+        per_channel = len(multiplier.shape) == 1
+
+        def element(*indices: tirx.Var) -> tirx.Expr:
+            channel = (indices[axis],) if per_channel else ()
+            product = data(*indices).astype("int64") * multiplier(*channel).astype("int64")
+            value = round_shift(product, shift(*channel).astype("int64"), rounding)
+            return _saturate(value + _int64(zero_point), out_dtype)
+
+        return te.compute(data.shape, element, name="requantize")
+
+    return builder.call_te(compute, *expression.args, primfunc_name_hint="requantize")
+
+
+def round_shift(product: tirx.Expr, shift: tirx.Expr, rounding: str) -> tirx.Expr:
+    """TensorIR of `round(product · 2^(shift - 31))`, int64, for |product| ≤ 2^62 and shift in -31..31.
+
+    The right shift is then 0..62 bits, and product plus half of its divisor stays within 2^62 + 2^61.
+    """
+    if rounding == "double":
+        # A shift to the left comes before the multiplication and is exact: then there is one rounding.
+        first = _half_up(product, _int64(_FRACTION_BITS) - tirx.max(shift, _int64(0)))
+        first = tirx.Select(shift < _int64(0), _saturate(first, "int32").astype("int64"), first)
+        return _half_up(first, tirx.max(-shift, _int64(0)))
+    right = _int64(_FRACTION_BITS) - shift
+    if rounding == "floor":
+        return product >> right
+    if rounding == "half_even":
+        # Half minus one rounds ties down; adding the lowest kept bit turns the odd ones up.
+        one = _int64(1)
+        bias = ((one << right) >> one) - one + ((product >> right) & one)
+        return tirx.Select(right > _int64(0), (product + bias) >> right, product)
+    return _half_up(product, right)
+
+
+def _half_up(value: tirx.Expr, right: tirx.Expr) -> tirx.Expr:
+    # (1 << right) >> 1 is half of the divisor, and 0 where nothing is shifted out.
+    return (value + ((_int64(1) << right) >> _int64(1))) >> right
+
+
+def _saturate(value: tirx.Expr, dtype: str) -> tirx.Expr:
+    limits = np.iinfo(dtype)
+    return tirx.max(tirx.min(value, _int64(int(limits.max))), _int64(int(limits.min))).astype(dtype)
+
+
+def _int64(value: int) -> tirx.IntImm:
+    return tirx.const(value, "int64")
+
+
+_OPERATOR = register(
+    "bitexact.requantize",
+    "Fixed-point rescaling of an int32 tensor with a named rounding, saturated to the result's type.",
+    arguments=("data", "multiplier", "shift"),
+    infer=_infer,
+    legalize=_legalize,
+)
