@@ -1,5 +1,5 @@
 """What every planted fault shares: the error that says it found nothing to act on."""
 
 
-class FaultNotPlanted(ValueError):
+class FaultNotPlanted(ValueError):  # noqa: N818 - the name says what happened
     """A named fault found nothing to act on: the artefact has changed, and the fault must be revised."""

@@ -8,7 +8,6 @@ with zeros outside the image, in int32, wrapping mod 2^32.
 
 from __future__ import annotations
 
-
 from tvm import sym, te, tirx
 from tvm.s_tir import Schedule
 
@@ -17,7 +16,7 @@ from kernels.tensorcore.intrinsics import HOUSE_TILE, Tile, intrinsics
 from kernels.tensorcore.tiling import Extents, Tiling, default_tiling
 
 
-def _output_extent(what: str, size: int, pads: int, kernel: int, stride: int, dilation: int) -> int:
+def _output_extent(what: str, size: int, *, pads: int, kernel: int, stride: int, dilation: int) -> int:
     reach = (kernel - 1) * dilation + 1
     if size + pads < reach:
         raise ValueError(f"the kernel reaches over {reach} {what}, the padded image has {size + pads}")
@@ -35,7 +34,7 @@ def conv2d_primfunc(
     dtype: str = "int8",
     tile: Tile = HOUSE_TILE,
 ) -> tirx.PrimFunc:
-    """The convolution as a plain TensorIR function of (data, weight, out), which TVM also builds for a CPU.
+    """Describe the convolution as a TensorIR function (data, weight, out), which TVM also builds for a CPU.
 
     data (H, W, N, IC) `dtype`; weight (KH, KW, OC/32, IC/16, 32, 16) `dtype`, that is HWOI32o16i; out
     (OH, OW, N, OC) int32. kernel is (KH, KW); padding is (top, left, bottom, right). Raises ValueError
@@ -56,37 +55,44 @@ def conv2d_primfunc(
     ):
         if min(values) < least:
             raise ValueError(f"{what} = {values} has an entry below {least}")
-    out_height = _output_extent("rows", height, top + bottom, kernel_height, strides[0], dilation[0])
-    out_width = _output_extent("columns", width, left + right, kernel_width, strides[1], dilation[1])
+    out_height = _output_extent(
+        "rows", height, pads=top + bottom, kernel=kernel_height, stride=strides[0], dilation=dilation[0]
+    )
+    out_width = _output_extent(
+        "columns", width, pads=left + right, kernel=kernel_width, stride=strides[1], dilation=dilation[1]
+    )
 
     m, n, k = tile.m, tile.n, tile.k
     rows, columns, steps = batch // m, out_channels // n, in_channels // k
     data = te.placeholder(data_shape, dtype, name="data")
     weight = te.placeholder((kernel_height, kernel_width, columns, steps, n, k), dtype, name="weight")
 
-    def padded_and_tiled(y, x, row, step, row_inner, channel):  # type: ignore[no-untyped-def]
-        inside = tirx.all(y >= top, y < top + height, x >= left, x < left + width)
-        value = data[y - top, x - left, row * m + row_inner, step * k + channel]
-        return tirx.if_then_else(inside, value, tirx.const(0, dtype))
-
     packed = te.compute(
-        (height + top + bottom, width + left + right, rows, steps, m, k), padded_and_tiled, name="packed"
+        (height + top + bottom, width + left + right, rows, steps, m, k),
+        lambda y, x, row, step, row_inner, channel: tirx.if_then_else(
+            tirx.all(y >= top, y < top + height, x >= left, x < left + width),
+            data[y - top, x - left, row * m + row_inner, step * k + channel],
+            tirx.const(0, dtype),
+        ),
+        name="packed",
     )
     step = te.reduce_axis((0, steps), name="step")
     ky = te.reduce_axis((0, kernel_height), name="ky")
     kx = te.reduce_axis((0, kernel_width), name="kx")
     channel = te.reduce_axis((0, k), name="channel")
 
-    def products(y, x, row, column, row_inner, column_inner):  # type: ignore[no-untyped-def]
-        image_y = y * strides[0] + ky * dilation[0]
-        image_x = x * strides[1] + kx * dilation[1]
-        return te.sum(
-            packed[image_y, image_x, row, step, row_inner, channel].astype("int32")
+    def image(y, x):  # type: ignore[no-untyped-def]
+        return y * strides[0] + ky * dilation[0], x * strides[1] + kx * dilation[1]
+
+    conv = te.compute(
+        (out_height, out_width, rows, columns, m, n),
+        lambda y, x, row, column, row_inner, column_inner: te.sum(
+            packed[*image(y, x), row, step, row_inner, channel].astype("int32")
             * weight[ky, kx, column, step, column_inner, channel].astype("int32"),
             axis=[step, ky, kx, channel],
-        )
-
-    conv = te.compute((out_height, out_width, rows, columns, m, n), products, name="conv")
+        ),
+        name="conv",
+    )
     out = te.compute(
         (out_height, out_width, batch, out_channels),
         lambda y, x, b, o: conv[y, x, b // m, o // n, b % m, o % n],
@@ -96,7 +102,7 @@ def conv2d_primfunc(
 
 
 def conv2d_extents(func: tirx.PrimFunc) -> Extents:
-    """What a tiling of this convolution (as `conv2d_primfunc` makes it) has to divide."""
+    """Find what a tiling of this convolution (as `conv2d_primfunc` makes it) has to divide."""
     sch = Schedule(func)
     block = sch.get(sch.get_sblock("conv"))
     by_name = {var.var.name.removeprefix("v_"): var for var in block.iter_vars}

@@ -16,7 +16,7 @@ from kernels.tensorcore.tiling import Extents, Tiling, default_tiling
 def dense_primfunc(
     data_shape: tuple[int, int], *, units: int, dtype: str = "int8", tile: Tile = HOUSE_TILE
 ) -> tirx.PrimFunc:
-    """The layer as a plain TensorIR function of (data, weight, out), which TVM also builds for a CPU.
+    """Describe the layer as a TensorIR function (data, weight, out), which TVM also builds for a CPU.
 
     data (M, K) `dtype`; weight (N/32, K/16, 32, 16) `dtype`, that is NK32n16k; out (M, N) int32, where N
     is `units`. Raises ValueError naming M, N or K where it is no multiple of the tile's.
@@ -49,7 +49,7 @@ def dense_primfunc(
 
 
 def dense_extents(func: tirx.PrimFunc) -> Extents:
-    """What a tiling of this layer (as `dense_primfunc` makes it) has to divide."""
+    """Find what a tiling of this layer (as `dense_primfunc` makes it) has to divide."""
     sch = Schedule(func)
     rows, columns, _, _, steps, _ = (
         schedule.extent(sch, loop) for loop in sch.get_loops(sch.get_sblock("dense"))

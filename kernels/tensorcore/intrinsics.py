@@ -15,7 +15,7 @@ from functools import cache
 
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
-from tvm.script import tirx as T
+from tvm.script import tirx as T  # noqa: N812 - TVMScript's own spelling
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Tile:
     k: int
 
     def __str__(self) -> str:
-        """The shape as PTX spells it, such as m8n32k16."""
+        """Spell the shape as PTX does, such as m8n32k16."""
         return f"m{self.m}n{self.n}k{self.k}"
 
 
@@ -51,25 +51,29 @@ class Intrinsics:
 
 
 def _copy_description(rows: int, columns: int, dtype: str, source_scope: str, target_scope: str):  # type: ignore[no-untyped-def]
-    """What loading or storing one tile means: a copy, element by element."""
+    """Describe what loading or storing one tile means: a copy, element by element."""
 
     @T.prim_func(s_tir=True)
     def copy(source: T.handle, target: T.handle) -> None:
-        S = T.match_buffer(source, (rows, columns), dtype, align=16, offset_factor=columns, scope=source_scope)
-        D = T.match_buffer(target, (rows, columns), dtype, align=16, offset_factor=columns, scope=target_scope)
+        source_tile = T.match_buffer(
+            source, (rows, columns), dtype, align=16, offset_factor=columns, scope=source_scope
+        )
+        target_tile = T.match_buffer(
+            target, (rows, columns), dtype, align=16, offset_factor=columns, scope=target_scope
+        )
         with T.sblock("root"):
-            T.reads(S[0:rows, 0:columns])
-            T.writes(D[0:rows, 0:columns])
+            T.reads(source_tile[0:rows, 0:columns])
+            T.writes(target_tile[0:rows, 0:columns])
             for i, j in T.grid(rows, columns):
                 with T.sblock("copy"):
                     row, column = T.axis.remap("SS", [i, j])
-                    D[row, column] = S[row, column]
+                    target_tile[row, column] = source_tile[row, column]
 
     return copy
 
 
 def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
-    """One tile from shared memory to a fragment. B's tile lies there as (n, k): column-major."""
+    """Load one tile from shared memory to a fragment. B's tile lies there as (n, k): column-major."""
     rows, layout = (tile.m, "row_major") if scope == "wmma.matrix_a" else (tile.n, "col_major")
     m, n, columns = tile.m, tile.n, tile.k
     elements = rows * columns
@@ -78,7 +82,7 @@ def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
     def load(source: T.handle, target: T.handle) -> None:
         row_stride = T.int32()
         unit = T.int32()
-        S = T.match_buffer(
+        source_tile = T.match_buffer(
             source,
             (rows, columns),
             dtype,
@@ -87,18 +91,20 @@ def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
             scope="shared",
             strides=[row_stride, unit],
         )
-        D = T.match_buffer(target, (rows, columns), dtype, align=16, offset_factor=columns, scope=scope)
+        target_tile = T.match_buffer(
+            target, (rows, columns), dtype, align=16, offset_factor=columns, scope=scope
+        )
         with T.sblock("root"):
-            T.reads(S[0:rows, 0:columns])
-            T.writes(D[0:rows, 0:columns])
+            T.reads(source_tile[0:rows, 0:columns])
+            T.writes(target_tile[0:rows, 0:columns])
             T.evaluate(
                 T.tvm_load_matrix_sync(
-                    D.data,
+                    target_tile.data,
                     m,
                     n,
                     columns,
-                    D.elem_offset // elements,
-                    S.access_ptr("r", ptr_type=dtype),
+                    target_tile.elem_offset // elements,
+                    source_tile.access_ptr("r", ptr_type=dtype),
                     row_stride,
                     layout,
                     dtype="void",
@@ -115,64 +121,72 @@ def _fill(tile: Tile):  # type: ignore[no-untyped-def]
 
     @T.prim_func(s_tir=True)
     def description(target: T.handle) -> None:
-        D = T.match_buffer(target, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
+        target_tile = T.match_buffer(
+            target, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
+        )
         with T.sblock("root"):
             T.reads()
-            T.writes(D[0:m, 0:n])
+            T.writes(target_tile[0:m, 0:n])
             for i, j in T.grid(m, n):
                 with T.sblock("zero"):
                     row, column = T.axis.remap("SS", [i, j])
-                    D[row, column] = 0
+                    target_tile[row, column] = 0
 
     @T.prim_func(s_tir=True)
     def fill(target: T.handle) -> None:
-        D = T.match_buffer(target, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
+        target_tile = T.match_buffer(
+            target, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
+        )
         with T.sblock("root"):
             T.reads()
-            T.writes(D[0:m, 0:n])
-            T.evaluate(T.tvm_fill_fragment(D.data, m, n, k, D.elem_offset // elements, 0, dtype="void"))
+            T.writes(target_tile[0:m, 0:n])
+            T.evaluate(
+                T.tvm_fill_fragment(
+                    target_tile.data, m, n, k, target_tile.elem_offset // elements, 0, dtype="void"
+                )
+            )
 
     return description, fill
 
 
 def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
-    """C[i, j] += sum over l of A[i, l] * B[j, l], in int32, wrapping."""
+    """c_tile[i, j] += sum over l of a_tile[i, l] * b_tile[j, l], in int32, wrapping."""
     m, n, k = tile.m, tile.n, tile.k
     a_elements, b_elements, c_elements = m * k, n * k, m * n
 
     @T.prim_func(s_tir=True)
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (m, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_a")
-        B = T.match_buffer(b, (n, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_b")
-        C = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
+        a_tile = T.match_buffer(a, (m, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_a")
+        b_tile = T.match_buffer(b, (n, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_b")
+        c_tile = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
         with T.sblock("root"):
-            T.reads(C[0:m, 0:n], A[0:m, 0:k], B[0:n, 0:k])
-            T.writes(C[0:m, 0:n])
-            for i, j, l in T.grid(m, n, k):
+            T.reads(c_tile[0:m, 0:n], a_tile[0:m, 0:k], b_tile[0:n, 0:k])
+            T.writes(c_tile[0:m, 0:n])
+            for i, j, p in T.grid(m, n, k):
                 with T.sblock("multiply"):
-                    row, column, inner = T.axis.remap("SSR", [i, j, l])
-                    C[row, column] = C[row, column] + T.Cast("int32", A[row, inner]) * T.Cast(
-                        "int32", B[column, inner]
+                    row, column, inner = T.axis.remap("SSR", [i, j, p])
+                    c_tile[row, column] = c_tile[row, column] + T.Cast("int32", a_tile[row, inner]) * T.Cast(
+                        "int32", b_tile[column, inner]
                     )
 
     @T.prim_func(s_tir=True)
     def multiply(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (m, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_a")
-        B = T.match_buffer(b, (n, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_b")
-        C = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
+        a_tile = T.match_buffer(a, (m, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_a")
+        b_tile = T.match_buffer(b, (n, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_b")
+        c_tile = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
         with T.sblock("root"):
-            T.reads(C[0:m, 0:n], A[0:m, 0:k], B[0:n, 0:k])
-            T.writes(C[0:m, 0:n])
+            T.reads(c_tile[0:m, 0:n], a_tile[0:m, 0:k], b_tile[0:n, 0:k])
+            T.writes(c_tile[0:m, 0:n])
             T.evaluate(
                 T.tvm_mma_sync(
-                    C.data,
-                    C.elem_offset // c_elements,
-                    A.data,
-                    A.elem_offset // a_elements,
-                    B.data,
-                    B.elem_offset // b_elements,
-                    C.data,
-                    C.elem_offset // c_elements,
+                    c_tile.data,
+                    c_tile.elem_offset // c_elements,
+                    a_tile.data,
+                    a_tile.elem_offset // a_elements,
+                    b_tile.data,
+                    b_tile.elem_offset // b_elements,
+                    c_tile.data,
+                    c_tile.elem_offset // c_elements,
                     dtype="void",
                 )
             )
@@ -181,7 +195,7 @@ def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
 
 
 def _store(tile: Tile):  # type: ignore[no-untyped-def]
-    """One accumulator to global memory, row-major with the row stride of the output."""
+    """Store one accumulator to global memory, row-major with the row stride of the output."""
     m, n, k = tile.m, tile.n, tile.k
     elements = m * n
 
@@ -189,8 +203,10 @@ def _store(tile: Tile):  # type: ignore[no-untyped-def]
     def store(source: T.handle, target: T.handle) -> None:
         row_stride = T.int32()
         unit = T.int32()
-        S = T.match_buffer(source, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
-        D = T.match_buffer(
+        source_tile = T.match_buffer(
+            source, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
+        )
+        target_tile = T.match_buffer(
             target,
             (m, n),
             "int32",
@@ -200,16 +216,16 @@ def _store(tile: Tile):  # type: ignore[no-untyped-def]
             strides=[row_stride, unit],
         )
         with T.sblock("root"):
-            T.reads(S[0:m, 0:n])
-            T.writes(D[0:m, 0:n])
+            T.reads(source_tile[0:m, 0:n])
+            T.writes(target_tile[0:m, 0:n])
             T.evaluate(
                 T.tvm_store_matrix_sync(
-                    S.data,
+                    source_tile.data,
                     m,
                     n,
                     k,
-                    S.elem_offset // elements,
-                    D.access_ptr("w", ptr_type="int32"),
+                    source_tile.elem_offset // elements,
+                    target_tile.access_ptr("w", ptr_type="int32"),
                     row_stride,
                     "row_major",
                     dtype="void",

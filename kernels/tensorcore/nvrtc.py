@@ -39,15 +39,9 @@ def package_roots() -> tuple[Path, ...]:
 
 
 def find_library(roots: Iterable[Path]) -> Path | None:
-    """The newest libnvrtc under these folders, or None."""
-    found = [
-        path
-        for root in roots
-        for pattern in ("*/lib*/libnvrtc.so*", "*/lib*/x64/libnvrtc.so*", "*/bin/nvrtc64_*.dll", "*/bin/*/nvrtc64_*.dll")
-        for path in root.glob(pattern)
-        if ".alt." not in path.name
-    ]
-    return max(found, key=lambda path: path.name, default=None)
+    """Find the newest libnvrtc under these folders, or None."""
+    found = [path for root in roots for path in root.glob("*/lib/libnvrtc.so*") if ".alt." not in path.name]
+    return max(found, key=lambda path: [int(part) for part in path.name.split(".")[2:]], default=None)
 
 
 def find_include_directories(roots: Iterable[Path]) -> tuple[dict[str, Path], list[str]]:
@@ -110,7 +104,7 @@ def _checked(library: ctypes.CDLL, function: str, *arguments: object) -> None:
 
 
 def _text(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> str:
-    """The PTX or the log of a program; NVRTC asks for the size first and counts the final zero."""
+    """Fetch the PTX or the log of a program. NVRTC asks for the size first and counts the final zero."""
     size = ctypes.c_size_t()
     _checked(library, f"nvrtcGet{what}Size", program, ctypes.byref(size))
     buffer = ctypes.create_string_buffer(max(1, size.value))
@@ -137,9 +131,8 @@ def compile_cuda(source: str, *, arch: str, name: str = "kernel", options: Seque
     directories = dict.fromkeys(find_include_directories(roots)[0].values())
     flags = [f"--gpu-architecture=compute_{capability}", *(f"-I{d}" for d in directories), *options]
     program = ctypes.c_void_p()
-    _checked(
-        library, "nvrtcCreateProgram", ctypes.byref(program), source.encode(), f"{name}.cu".encode(), 0, None, None
-    )
+    text, label = source.encode(), f"{name}.cu".encode()
+    _checked(library, "nvrtcCreateProgram", ctypes.byref(program), text, label, 0, None, None)
     try:
         encoded = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         try:

@@ -15,18 +15,22 @@ from kernels.tensorcore.nvrtc import compile_cuda
 
 # TVM 0.27 writes a vector of sixteen equal bytes (the zeros of padding) as make_int4 or make_uint4 of
 # sixteen arguments, which CUDA does not have.
-_PRELUDE = "".join(
-    f"""
-static __device__ __forceinline__ {vector} make_{vector}({", ".join(f"{byte} b{i}" for i in range(16))}) {{
-  return make_{vector}({
-        ", ".join(
-            " | ".join(f"(({word})(unsigned char)b{4 * w + i} << {8 * i})" for i in range(4)) for w in range(4)
-        )
-    });
-}}
+_PRELUDE = """
+#define WORD(a, b, c, d) \\
+  ((unsigned)(unsigned char)(a) | (unsigned)(unsigned char)(b) << 8 | \\
+   (unsigned)(unsigned char)(c) << 16 | (unsigned)(unsigned char)(d) << 24)
+#define SIXTEEN(vector, byte) \\
+  static __device__ __forceinline__ vector make_##vector( \\
+      byte b0, byte b1, byte b2, byte b3, byte b4, byte b5, byte b6, byte b7, \\
+      byte b8, byte b9, byte b10, byte b11, byte b12, byte b13, byte b14, byte b15) { \\
+    return make_##vector(WORD(b0, b1, b2, b3), WORD(b4, b5, b6, b7), \\
+                         WORD(b8, b9, b10, b11), WORD(b12, b13, b14, b15)); \\
+  }
+SIXTEEN(int4, signed char)
+SIXTEEN(uint4, unsigned char)
+#undef SIXTEEN
+#undef WORD
 """
-    for vector, byte, word in (("int4", "signed char", "int"), ("uint4", "unsigned char", "unsigned int"))
-)
 
 _AXES = ("x", "y", "z")
 
@@ -57,12 +61,12 @@ class PtxKernel:
     parameters: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold."""
+        """Give a form that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> PtxKernel:
-        """What `to_dict` made, also after a way through JSON (where tuples become lists)."""
+        """Take back what `to_dict` made, also after a way through JSON (where tuples become lists)."""
         return cls(
             text=stored["text"],
             entry=stored["entry"],
@@ -70,7 +74,8 @@ class PtxKernel:
             block=_three(stored["block"]),
             dynamic_shared=stored["dynamic_shared"],
             arguments=tuple(
-                Argument(name=a["name"], dtype=a["dtype"], shape=tuple(a["shape"])) for a in stored["arguments"]
+                Argument(name=argument["name"], dtype=argument["dtype"], shape=tuple(argument["shape"]))
+                for argument in stored["arguments"]
             ),
             parameters=tuple(stored["parameters"]),
         )
@@ -105,7 +110,7 @@ def _launch(kernel: tirx.PrimFunc) -> dict[str, int]:
 
 
 def compile_cuda_source(scheduled: tirx.PrimFunc, *, name: str, arch: str) -> tuple[str, tirx.PrimFunc]:
-    """The CUDA C++ that TVM writes for a scheduled function, and the lowered kernel it was written from.
+    """Let TVM write the CUDA C++ of a scheduled function; with it comes the lowered kernel.
 
     Raises ValueError if the function lowers to more or less than one kernel.
     """
@@ -120,7 +125,7 @@ def compile_cuda_source(scheduled: tirx.PrimFunc, *, name: str, arch: str) -> tu
     ]
     functions = [function for _, lowered in kernels for function in lowered.functions.values()]
     if len(functions) != 1:
-        raise ValueError(f"{name} lowers to {len(functions)} CUDA kernels, not to one: is it scheduled for CUDA?")
+        raise ValueError(f"{name} lowers to {len(functions)} CUDA kernels: it must be scheduled as one")
     device, lowered = kernels[0]
     lowered = finalize_device()(lowered)
     (kernel,) = lowered.functions.values()

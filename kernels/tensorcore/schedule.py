@@ -29,7 +29,7 @@ class OutputLoops:
 
 
 def extent(sch: Schedule, loop: Loop) -> int:
-    """The constant extent of a loop."""
+    """Return the constant extent of a loop."""
     return int(sch.get(loop).extent)
 
 

@@ -89,17 +89,17 @@ class Tiling:
 
 
 def largest_divisor(extent: int, limit: int) -> int:
-    """The largest divisor of `extent` that is at most `limit`."""
+    """Find the largest divisor of `extent` that is at most `limit`."""
     return max(d for d in range(1, min(extent, limit) + 1) if extent % d == 0)
 
 
 def _candidates(extents: Extents) -> Iterator[Tiling]:
     """Tilings from the largest to the smallest need of shared memory."""
-    for tiles, warps in ((4, 4), (4, 2), (2, 2), (1, 1)):
-        row_tiles = largest_divisor(extents.rows, tiles)
-        # Where the batch is small, neighbouring output columns fill the warp: they share the weights.
-        position_tiles = largest_divisor(extents.positions, tiles // row_tiles)
+    for tiles, warps in ((8, 4), (8, 2), (4, 2), (2, 1), (1, 1)):
         column_tiles = largest_divisor(extents.columns, 2 if tiles > 1 else 1)
+        row_tiles = largest_divisor(extents.rows, tiles // column_tiles)
+        # Where the batch is small, neighbouring output columns fill the warp: they share the weights.
+        position_tiles = largest_divisor(extents.positions, tiles // column_tiles // row_tiles)
         column_warps = largest_divisor(extents.columns // column_tiles, 2 if warps > 2 else 1)
         row_warps = largest_divisor(extents.rows // row_tiles, warps // column_warps)
         position_warps = largest_divisor(
@@ -126,10 +126,11 @@ def _worth_a_row(tiling: Tiling, extents: Extents) -> bool:
 
 
 def default_tiling(extents: Extents, tile: Tile) -> Tiling:
-    """A tiling for any extents: up to 4 x 2 tiles a warp, 4 warps a block, 4 k steps a chunk.
+    """Choose a tiling for any extents: up to 8 tiles a warp, 4 warps a block, 4 k steps a chunk.
 
     A warp with 4 x 2 tiles issues 8 tensor instructions for 6 fragment loads and keeps 64 accumulator
-    registers per thread. What is larger than shared memory is divided further.
+    registers per thread; where the channels fill one column only, it has 8 x 1. What is larger than
+    shared memory is divided further.
     """
     for tiling in _candidates(extents):
         if tiling.stage_kernel_row and not _worth_a_row(tiling, extents):
