@@ -1,0 +1,119 @@
+"""From TensorIR to one static Hexagon ELF that serves all its functions."""
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
+
+from kernels.hexagon.machine_code import find_vrmpy
+from kernels.hexagon.toolchain import RUNTIME, compile_c, link
+
+ARCHITECTURES = (66, 67, 68, 69, 71, 73, 75)  # HVX of 128 bytes, as TVM's LLVM and the C compiler know them
+Kernel: TypeAlias = PrimFunc | tvm.IRModule | Schedule
+
+
+class BuildError(RuntimeError):
+    """The compiler produced something other than what the schedule asked for."""
+
+
+def _check_architecture(architecture: int) -> None:
+    if architecture not in ARCHITECTURES:
+        valid = ", ".join(f"v{number}" for number in ARCHITECTURES)
+        raise ValueError(f"unknown Hexagon architecture v{architecture}; there are {valid}")
+
+
+def hexagon_target(architecture: int = 67) -> tvm.target.Target:
+    """Give TVM's target for HVX: kind `llvm`, since kind `hexagon` fails in 0.27 (it splits off a host)."""
+    _check_architecture(architecture)
+    return tvm.target.Target(
+        {
+            "kind": "llvm",
+            "mtriple": "hexagon-unknown-elf",
+            "mcpu": f"hexagonv{architecture}",
+            "mattr": [f"+hvxv{architecture}", "+hvx-length128b"],
+        }
+    )
+
+
+def _single_function(name: str, kernel: Kernel) -> PrimFunc:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{name!r} cannot be the name of a function: it has to be a C identifier")
+    if isinstance(kernel, Schedule):
+        kernel = kernel.mod
+    if isinstance(kernel, tvm.IRModule):
+        functions = [function for _, function in kernel.functions_items()]
+        if len(functions) != 1:
+            raise ValueError(f"the module given as {name!r} holds {len(functions)} functions instead of one")
+        kernel = functions[0]
+    if not isinstance(kernel, PrimFunc):
+        raise ValueError(f"{name!r} is a {type(kernel).__name__}, not a PrimFunc, an IRModule or a Schedule")
+    return kernel.with_attr("global_symbol", name)
+
+
+def _asks_for_vrmpy(function: PrimFunc) -> bool:
+    return "llvm.hexagon.V6.vrmpy" in function.script()
+
+
+def compile_object(functions: Mapping[str, Kernel], *, architecture: int = 67) -> bytes:
+    """Compile the functions to one object with TVM's LLVM, each exported as `__tvm_ffi_NAME`.
+
+    Raises ValueError for names that are no C identifiers, for anything but one PrimFunc each, and for an
+    unknown architecture; BuildError where a schedule asks for vrmpy and the object holds none.
+    """
+    if not functions:
+        raise ValueError("no functions to compile")
+    module = {name: _single_function(name, kernel) for name, kernel in functions.items()}
+    executable = tvm.compile(tvm.IRModule(module), target=hexagon_target(architecture))
+    with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+        path = Path(directory) / "functions.o"
+        executable.mod.write_to_file(str(path))
+        built = path.read_bytes()
+    wanting = [name for name, function in module.items() if _asks_for_vrmpy(function)]
+    if wanting and not find_vrmpy(built):
+        raise BuildError(f"LLVM's object holds no vrmpy, although {', '.join(wanting)} ask for it")
+    return built
+
+
+def link_server(objects: Sequence[bytes], names: Sequence[str], *, architecture: int = 67) -> bytes:
+    """Link objects that export `__tvm_ffi_NAME` for each name with the function server (runtime/server.c)."""
+    _check_architecture(architecture)
+    declarations = "".join(f"extern compiled_function __tvm_ffi_{name};\n" for name in names)
+    entries = "".join(f'    {{"{name}", __tvm_ffi_{name}}},\n' for name in names)
+    table = (
+        f'#include "server.h"\n{declarations}const named_function function_table[] = {{\n{entries}}};\n'
+        f"const u32 function_count = {len(names)};\n"
+    )
+    server = compile_c((RUNTIME / "server.c").read_text(), architecture=architecture)
+    return link([server, compile_c(table, architecture=architecture), *objects])
+
+
+def build_elf(functions: Mapping[str, Kernel], *, architecture: int = 67) -> bytes:
+    """Build one static Hexagon ELF that holds all functions and serves calls of them on its standard streams.
+
+    Every function takes tensors only, on the CPU device, contiguous. A name is a C identifier. The client is
+    `simulators.hvx.qemu.FunctionServer`. Raises as `compile_object` does, and toolchain.ToolchainError.
+    """
+    return link_server(
+        [compile_object(functions, architecture=architecture)], list(functions), architecture=architecture
+    )
+
+
+def probe_elf(architecture: int) -> bytes:
+    """Build a tiny ELF that executes an HVX instruction and exits with status `architecture`.
+
+    With it a simulator's support is found out by running (`simulators.hvx.qemu.newest_architecture`).
+    """
+    _check_architecture(architecture)
+    source = """
+    void _start(void) {
+      __asm__ volatile("{ v0 = vsplat(r0) }\\n{ v1.w = vadd(v0.w, v0.w) }\\n"
+                       "{ r0 = #STATUS\\n r6 = #94 }\\n trap0(#1)");
+      for (;;) {}
+    }
+    """
+    return link([compile_c(source.replace("STATUS", str(architecture)), architecture=architecture)])

@@ -1,0 +1,311 @@
+/* A function server for qemu-hexagon: reads calls from standard input, runs them, writes replies.
+ *
+ * It has no C library. The protocol is described in docs/hexagon.md; its other end is
+ * simulators/hvx/qemu.py. PROTOCOL_VERSION is sent first, and the client refuses any other. */
+#include "server.h"
+
+#define PROTOCOL_MAGIC 0x56585648u /* "HVXV" */
+#define PROTOCOL_VERSION 1u
+#define ARENA_BYTES (1u << 30)
+#define MAX_TENSORS 16
+#define MAX_DIMENSIONS 8
+#define ALIGNMENT 128u /* one HVX vector */
+#define GUARD 128u     /* bytes of poison on either side of a tensor */
+#define POISON 0xA5
+#define PARALLEL_TASKS 4
+#define ERROR_BYTES 2048u
+
+enum { STATUS_OK = 0, STATUS_FUNCTION_ERROR = 1, STATUS_OUT_OF_BOUNDS = 2 };
+enum { FLAG_SENT = 1, FLAG_RETURNED = 2 };
+enum { EXIT_PROTOCOL = 70, EXIT_CHANNEL = 71, EXIT_NO_MEMORY = 72 };
+enum { SYS_READ = 63, SYS_WRITE = 64, SYS_EXIT_GROUP = 94, SYS_MMAP2 = 222 };
+
+/* ---- the operating system ---- */
+
+static i32 system_call(i32 number, u32 a, u32 b, u32 c, u32 d, u32 e, u32 f) {
+  register i32 r6 __asm__("r6") = number;
+  register u32 r0 __asm__("r0") = a;
+  register u32 r1 __asm__("r1") = b;
+  register u32 r2 __asm__("r2") = c;
+  register u32 r3 __asm__("r3") = d;
+  register u32 r4 __asm__("r4") = e;
+  register u32 r5 __asm__("r5") = f;
+  __asm__ volatile("trap0(#1)" : "+r"(r0) : "r"(r6), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
+  return (i32)r0;
+}
+
+static void leave(i32 status) {
+  for (;;) system_call(SYS_EXIT_GROUP, (u32)status, 0, 0, 0, 0, 0);
+}
+
+/* 0 at the end of the input before the first byte; anything else that is short ends the process. */
+static i32 receive(void *to, u32 count) {
+  u32 done = 0;
+  while (done < count) {
+    i32 got = system_call(SYS_READ, 0, (u32)((u8 *)to + done), count - done, 0, 0, 0);
+    if (got == 0 && done == 0) return 0;
+    if (got <= 0) leave(EXIT_CHANNEL);
+    done += (u32)got;
+  }
+  return 1;
+}
+
+static void receive_all(void *to, u32 count) {
+  if (count != 0 && !receive(to, count)) leave(EXIT_CHANNEL);
+}
+
+static void send_all(const void *from, u32 count) {
+  u32 done = 0;
+  while (done < count) {
+    i32 put = system_call(SYS_WRITE, 1, (u32)((const u8 *)from + done), count - done, 0, 0, 0);
+    if (put <= 0) leave(EXIT_CHANNEL);
+    done += (u32)put;
+  }
+}
+
+/* ---- what compilers expect of a C library ---- */
+
+void *memset(void *to, int value, u32 count) {
+  u8 *byte = to;
+  u64 words = (u64)(u8)value * 0x0101010101010101ull;
+  while (count != 0 && ((u32)byte & 7u) != 0) *byte++ = (u8)value, count--;
+  for (; count >= 8; count -= 8, byte += 8) *(u64 *)byte = words;
+  while (count-- != 0) *byte++ = (u8)value;
+  return to;
+}
+
+void *memcpy(void *to, const void *from, u32 count) {
+  u8 *out = to;
+  const u8 *in = from;
+  if ((((u32)out | (u32)in) & 7u) == 0)
+    for (; count >= 8; count -= 8, out += 8, in += 8) *(u64 *)out = *(const u64 *)in;
+  while (count-- != 0) *out++ = *in++;
+  return to;
+}
+
+void *memmove(void *to, const void *from, u32 count) {
+  u8 *out = to;
+  const u8 *in = from;
+  if (out <= in || out >= in + count) return memcpy(to, from, count);
+  while (count-- != 0) out[count] = in[count];
+  return to;
+}
+
+static u32 text_length(const char *text) {
+  u32 length = 0;
+  while (text[length] != 0) length++;
+  return length;
+}
+
+/* ---- memory: one arena, emptied before each call ---- */
+
+static u8 *arena;
+static u32 arena_used;
+
+static void empty_arena(void) {
+  memset(arena, POISON, GUARD);
+  arena_used = GUARD;
+}
+
+/* A poisoned block, 128-byte aligned, with a poisoned guard behind it, which is also the one before the
+ * next block; null where the arena is full. */
+static u8 *allocate(u64 count) {
+  u64 rounded = (count + ALIGNMENT - 1) & ~(u64)(ALIGNMENT - 1);
+  if (rounded + GUARD > ARENA_BYTES - arena_used) return 0;
+  u8 *block = arena + arena_used;
+  memset(block, POISON, (u32)rounded + GUARD);
+  arena_used += (u32)rounded + GUARD;
+  return block;
+}
+
+static i32 guards_hold(const u8 *block, u32 count) {
+  const u8 *behind_end = block + ((count + ALIGNMENT - 1) & ~(ALIGNMENT - 1)) + GUARD;
+  for (const u8 *byte = block - GUARD; byte < block; byte++)
+    if (*byte != POISON) return 0;
+  for (const u8 *byte = block + count; byte < behind_end; byte++)
+    if (*byte != POISON) return 0;
+  return 1;
+}
+
+/* ---- what compiled functions expect of TVM's runtime ---- */
+
+static char error_text[ERROR_BYTES];
+static u32 error_length;
+
+static void append_error(const char *text) {
+  u32 count = text_length(text);
+  if (count > ERROR_BYTES - error_length) count = ERROR_BYTES - error_length;
+  memcpy(error_text + error_length, text, count);
+  error_length += count;
+}
+
+void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, i32 count) {
+  error_length = 0;
+  append_error(kind);
+  append_error(": ");
+  for (i32 i = 0; i < count; i++)
+    if (parts[i] != 0) append_error(parts[i]);
+}
+
+void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {
+  TVMFFIErrorSetRaisedFromCStrParts(kind, &message, 1);
+}
+
+static void *allocate_workspace(i32 type, i32 id, u64 count, i32 code_hint, i32 bits_hint) {
+  (void)type, (void)id, (void)code_hint, (void)bits_hint;
+  void *block = allocate(count);
+  if (block == 0) {
+    error_length = 0;
+    append_error("MemoryError: the workspace does not fit into what is left of the arena");
+  }
+  return block;
+}
+
+/* Workspaces are given back with the whole arena, after the call. */
+static i32 free_workspace(i32 type, i32 id, void *block) {
+  (void)type, (void)id, (void)block;
+  return 0;
+}
+
+typedef struct {
+  void *sync_handle;
+  i32 num_task;
+} parallel_environment;
+
+typedef i32 parallel_task(i32 task, parallel_environment *environment, void *closure);
+
+/* One after the other, the last one first: a loop that only works in order gives wrong results. */
+static i32 launch_parallel(parallel_task *run, void *closure, i32 tasks) {
+  parallel_environment environment = {0, tasks > 0 ? tasks : PARALLEL_TASKS};
+  for (i32 task = environment.num_task - 1; task >= 0; task--) {
+    i32 status = run(task, &environment, closure);
+    if (status != 0) return status;
+  }
+  return 0;
+}
+
+/* TVM emits these pointers as variables, in objects that use them, for the loader to fill. */
+extern void *(*__TVMBackendAllocWorkspace)(i32, i32, u64, i32, i32) __attribute__((weak));
+extern i32 (*__TVMBackendFreeWorkspace)(i32, i32, void *) __attribute__((weak));
+extern i32 (*__TVMBackendParallelLaunch)(parallel_task *, void *, i32) __attribute__((weak));
+
+static void fill_runtime_pointers(void) {
+  if (&__TVMBackendAllocWorkspace != 0) __TVMBackendAllocWorkspace = allocate_workspace;
+  if (&__TVMBackendFreeWorkspace != 0) __TVMBackendFreeWorkspace = free_workspace;
+  if (&__TVMBackendParallelLaunch != 0) __TVMBackendParallelLaunch = launch_parallel;
+}
+
+/* ---- one call ---- */
+
+typedef struct {
+  u32 packets, instructions, hvx_instructions;
+} counters;
+
+/* QEMU's own counters, the control registers c20, c21 and c22, which assemblers do not name:
+ * the words are r0 = c20, r1 = c21, r2 = c22, each in a packet of its own. */
+static inline __attribute__((always_inline)) counters read_counters(void) {
+  register u32 r0 __asm__("r0");
+  register u32 r1 __asm__("r1");
+  register u32 r2 __asm__("r2");
+  __asm__ volatile(".word 0x6a14c000\n.word 0x6a15c001\n.word 0x6a16c002" : "=r"(r0), "=r"(r1), "=r"(r2)::"memory");
+  return (counters){r0, r1, r2};
+}
+
+typedef struct {
+  u32 type; /* code | bits << 8 */
+  u32 flags;
+  u32 bytes;
+  u32 ndim;
+} tensor_header;
+
+static tensor_header headers[MAX_TENSORS];
+static tensor tensors[MAX_TENSORS];
+static i64 shapes[MAX_TENSORS][MAX_DIMENSIONS];
+static i64 strides[MAX_TENSORS][MAX_DIMENSIONS];
+static any arguments[MAX_TENSORS];
+
+static void receive_tensor_header(u32 index) {
+  tensor_header *header = &headers[index];
+  receive_all(header, sizeof *header);
+  if (header->ndim == 0 || header->ndim > MAX_DIMENSIONS) leave(EXIT_PROTOCOL);
+  receive_all(shapes[index], header->ndim * sizeof(i64));
+  i64 stride = 1;
+  for (i32 axis = (i32)header->ndim - 1; axis >= 0; axis--) {
+    strides[index][axis] = stride;
+    stride *= shapes[index][axis];
+  }
+  tensors[index] = (tensor){
+      .where = {1, 0},
+      .ndim = (i32)header->ndim,
+      .type = {(u8)header->type, (u8)(header->type >> 8), 1},
+      .shape = shapes[index],
+      .strides = strides[index],
+  };
+  arguments[index] = (any){.type_index = 7, .value.tensor = &tensors[index]};
+}
+
+static void reply(i32 status, counters spent, u32 count) {
+  u32 words[5] = {(u32)status, spent.packets, spent.instructions, spent.hvx_instructions, error_length};
+  send_all(words, sizeof words);
+  send_all(error_text, error_length);
+  if (status != STATUS_OK) return;
+  for (u32 i = 0; i < count; i++)
+    if (headers[i].flags & FLAG_RETURNED) send_all(tensors[i].data, headers[i].bytes);
+}
+
+static void serve_call(u32 function, u32 count) {
+  if (function >= function_count || count > MAX_TENSORS) leave(EXIT_PROTOCOL);
+  empty_arena();
+  error_length = 0;
+  for (u32 i = 0; i < count; i++) receive_tensor_header(i);
+  for (u32 i = 0; i < count; i++) {
+    tensors[i].data = allocate(headers[i].bytes);
+    if (tensors[i].data == 0) leave(EXIT_NO_MEMORY); /* the client knows the arena and does not ask */
+    if (headers[i].flags & FLAG_SENT) receive_all(tensors[i].data, headers[i].bytes);
+  }
+
+  any result = {0};
+  counters before = read_counters();
+  i32 failed = function_table[function].call(0, arguments, (i32)count, &result);
+  counters after = read_counters();
+  counters spent = {after.packets - before.packets, after.instructions - before.instructions,
+                    after.hvx_instructions - before.hvx_instructions};
+
+  i32 status = STATUS_OK;
+  if (failed != 0) {
+    status = STATUS_FUNCTION_ERROR;
+    if (error_length == 0) append_error("the function returned an error without a message");
+  } else {
+    for (u32 i = 0; i < count; i++)
+      if (!guards_hold(tensors[i].data, headers[i].bytes)) {
+        const char number[3] = {(char)('0' + i / 10), (char)('0' + i % 10), 0};
+        status = STATUS_OUT_OF_BOUNDS;
+        append_error(error_length == 0 ? "wrote outside argument " : ", ");
+        append_error(i < 10 ? number + 1 : number);
+      }
+  }
+  reply(status, spent, count);
+}
+
+static void send_greeting(void) {
+  u32 words[4] = {PROTOCOL_MAGIC, PROTOCOL_VERSION, ARENA_BYTES, function_count};
+  send_all(words, sizeof words);
+  for (u32 i = 0; i < function_count; i++) {
+    u32 length = text_length(function_table[i].name);
+    send_all(&length, sizeof length);
+    send_all(function_table[i].name, length);
+  }
+}
+
+/* Ends with status 0 when the client closes its end between two calls. */
+void _start(void) {
+  i32 mapped = system_call(SYS_MMAP2, 0, ARENA_BYTES, 3 /* read, write */,
+                           0x4022 /* private, anonymous, no reserve */, (u32)-1, 0);
+  if ((u32)mapped > 0xfffff000u) leave(EXIT_NO_MEMORY);
+  arena = (u8 *)mapped;
+  fill_runtime_pointers();
+  send_greeting();
+  u32 request[2];
+  while (receive(request, sizeof request)) serve_call(request[0], request[1]);
+  leave(0);
+}

@@ -1,0 +1,113 @@
+"""The C compiler and linker for Hexagon: ziglang from pip, or clang and lld where those are present."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+RUNTIME = Path(__file__).parent / "runtime"
+INSTALL = "python -m pip install ziglang (or apt-get install clang lld)"
+
+# -fno-builtin: the server brings its own memset and memcpy, which must not become calls of themselves.
+_C_FLAGS = (
+    *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"),
+    *("-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pic", "-G0"),
+)
+
+
+class ToolchainError(RuntimeError):
+    """The compiler or linker is missing or refused its input; the message holds what it said."""
+
+
+@cache
+def _tools() -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Identity, compiler and linker commands of the tool chain in use."""
+    if importlib.util.find_spec("ziglang"):
+        zig = (sys.executable, "-m", "ziglang")
+        identity = f"ziglang {importlib.metadata.version('ziglang')}"
+        return identity, (*zig, "cc", "-target", "hexagon-linux-musl"), (*zig, "ld.lld")
+    clang, linker = shutil.which("clang"), shutil.which("ld.lld")
+    if clang and linker:
+        version = subprocess.run([clang, "--version"], capture_output=True, text=True, check=True).stdout
+        return version, (clang, "-target", "hexagon-unknown-elf"), (linker,)
+    raise ToolchainError(f"no C compiler for Hexagon found: {INSTALL}")
+
+
+def available() -> str | None:
+    """Why there is no tool chain, with the command that installs one; None where there is."""
+    try:
+        _tools()
+    except ToolchainError as error:
+        return str(error)
+    return None
+
+
+def _architecture_flags(architecture: int) -> tuple[str, ...]:
+    if _tools()[0].startswith("ziglang"):
+        return (f"-mcpu=hexagonv{architecture}+hvxv{architecture}+hvx_length128b",)
+    return (f"-mcpu=hexagonv{architecture}", f"-mhvx=v{architecture}", "-mhvx-length=128B")
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise ToolchainError(f"{' '.join(command)} failed with {done.returncode}:\n{done.stderr[-4000:]}")
+
+
+def _cache_directory() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "bitexact" / "hexagon"
+
+
+def compile_c(source: str, *, architecture: int = 67) -> bytes:
+    """Compile freestanding C (it may include "server.h") to a Hexagon object with HVX of 128 bytes.
+
+    Objects are kept in the user's cache directory (`$XDG_CACHE_HOME/bitexact`, else `~/.cache/bitexact`)
+    under a hash of the source, the header, the flags and the compiler; a cache that cannot be written is
+    done without. Raises ToolchainError with the compiler's messages.
+    """
+    identity, compiler, _ = _tools()
+    flags = (*_architecture_flags(architecture), *_C_FLAGS)
+    header = (RUNTIME / "server.h").read_text()
+    key = hashlib.sha256("\0".join([identity, *compiler[-2:], *flags, header, source]).encode()).hexdigest()
+    kept = _cache_directory() / f"{key}.o"
+    if kept.is_file():
+        return kept.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+        c_file, object_file = Path(directory) / "source.c", Path(directory) / "source.o"
+        c_file.write_text(source)
+        _run([*compiler, *flags, f"-I{RUNTIME}", "-c", str(c_file), "-o", str(object_file)])
+        built = object_file.read_bytes()
+    _keep(kept, built)
+    return built
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Write a cache entry so that other processes see all of it or nothing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
+    except OSError:
+        return  # A cache only saves time.
+
+
+def link(objects: Sequence[bytes]) -> bytes:
+    """Link objects to a static executable that starts at `_start`. Raises ToolchainError."""
+    with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+        names = []
+        for index, content in enumerate(objects):
+            path = Path(directory) / f"{index}.o"
+            path.write_bytes(content)
+            names.append(str(path))
+        linked = Path(directory) / "linked.elf"
+        _run([*_tools()[2], "-static", "-e", "_start", "--gc-sections", *names, "-o", str(linked)])
+        return linked.read_bytes()

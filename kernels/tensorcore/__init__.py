@@ -1,0 +1,1 @@
+"""Tensor cores: WMMA intrinsics, schedules of HWNC convolutions and dense layers, CUDA C++ to PTX."""

@@ -1,0 +1,387 @@
+"""Calls functions in a Hexagon ELF that runs under qemu-hexagon, the user-mode emulator.
+
+The ELF is a function server (kernels/hexagon/runtime/server.c) which speaks the protocol described in
+docs/hexagon.md on its standard input and output. One process serves many calls.
+"""
+
+import contextlib
+import os
+import resource
+import selectors
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NoReturn, Self
+
+import numpy as np
+
+PROGRAM = "qemu-hexagon"
+INSTALL = "apt-get install qemu-user"
+PROTOCOL_MAGIC = 0x56585648
+PROTOCOL_VERSION = 1
+MAX_TENSORS = 16
+MAX_DIMENSIONS = 8
+
+_GUARD = 128  # bytes the server adds to each tensor
+_SENT, _RETURNED = 1, 2  # tensor flags
+_STATUS = {1: "function-error", 2: "out-of-bounds"}
+_TYPE_CODES = {"i": 0, "u": 1, "f": 2}  # NumPy's kind -> DLPack's type code
+_PIECE = 1 << 20
+
+
+class CorruptElf(ValueError):  # noqa: N818
+    """The bytes are no ELF that qemu-hexagon could start; they were not run."""
+
+
+class FunctionError(RuntimeError):
+    """The function ran and returned an error, or wrote outside its tensors; the server goes on.
+
+    `kind` is "function-error" or "out-of-bounds", `message` the guest's text.
+    """
+
+    def __init__(self, function: str, kind: str, message: str) -> None:
+        super().__init__(f"{function}: {kind}: {message}")
+        self.function, self.kind, self.message = function, kind, message
+
+
+class ServerCrash(RuntimeError):  # noqa: N818
+    """The guest ended by itself. `returncode` is negative for a signal; `stderr` its last output."""
+
+    def __init__(self, doing: str, returncode: int | None, stderr: str) -> None:
+        if returncode is not None and returncode < 0:
+            how = f"was ended by {signal.Signals(-returncode).name}"
+        else:
+            how = f"ended with status {returncode}"
+        super().__init__(f"{PROGRAM} {how} while {doing}{': ' + stderr if stderr else ''}")
+        self.doing, self.returncode, self.stderr = doing, returncode, stderr
+
+
+class ServerTimeout(TimeoutError):  # noqa: N818
+    """The guest did not answer in time and was killed. `stderr` is its last output."""
+
+    def __init__(self, doing: str, seconds: float, stderr: str) -> None:
+        super().__init__(
+            f"{PROGRAM} did not answer within {seconds:g} s while {doing}{': ' + stderr if stderr else ''}"
+        )
+        self.doing, self.seconds, self.stderr = doing, seconds, stderr
+
+
+def available() -> str | None:
+    """Why qemu-hexagon cannot be used, with the command that installs it; None where it can."""
+    if shutil.which(PROGRAM) is None:
+        return f"{PROGRAM} not found: {INSTALL}"
+    return None
+
+
+def check_elf(elf: bytes) -> None:
+    """Raise CorruptElf unless the bytes are a complete static 32-bit Hexagon executable.
+
+    Every segment and section has to lie within the file and the entry point in an executable segment.
+    """
+
+    def field(form: str, at: int) -> int:
+        return int(struct.unpack_from("<" + form, elf, at)[0])
+
+    if len(elf) < 52 or elf[:4] != b"\x7fELF":
+        raise CorruptElf(f"not an ELF file: {len(elf)} bytes that begin with {elf[:4]!r}")
+    if elf[4:7] != b"\x01\x01\x01":
+        raise CorruptElf("not a 32-bit little-endian ELF")
+    kind, machine = field("H", 16), field("H", 18)
+    if machine != 164:
+        raise CorruptElf(f"an ELF for machine {machine}; Hexagon is 164")
+    if kind != 2:
+        raise CorruptElf(f"an ELF of type {kind}; an executable is 2")
+    entry, segment_table, section_table = field("I", 24), field("I", 28), field("I", 32)
+    segment_bytes, segment_count, section_bytes, section_count = (field("H", at) for at in (42, 44, 46, 48))
+    for what, table, size, count, least in (
+        ("program", segment_table, segment_bytes, segment_count, 32),
+        ("section", section_table, section_bytes, section_count, 40),
+    ):
+        if count and (size < least or table + size * count > len(elf)):
+            raise CorruptElf(f"the {what} headers lead outside the file of {len(elf)} bytes: cut short?")
+    starts = False
+    for header in range(segment_table, segment_table + segment_bytes * segment_count, segment_bytes):
+        segment_kind, offset, address, _, size, _, flags = struct.unpack_from("<7I", elf, header)
+        if segment_kind == 1:  # PT_LOAD
+            if offset + size > len(elf):
+                raise CorruptElf(f"the segment at {address:#x} leads outside the file: cut short?")
+            starts |= bool(flags & 1) and address <= entry < address + size
+    if not starts:
+        raise CorruptElf(f"the entry point {entry:#x} is in no executable segment")
+
+
+def _write_elf(directory: str, elf: bytes) -> Path:
+    path = Path(directory) / "guest.elf"
+    path.write_bytes(elf)
+    path.chmod(0o700)
+    return path
+
+
+def newest_architecture(probes: Mapping[int, bytes], *, timeout: float = 10.0) -> int | None:
+    """Find the newest Hexagon architecture that this qemu-hexagon executes, found out by running.
+
+    probes: for each version number a tiny ELF that executes an HVX instruction and exits with that number
+    as its status (`kernels.hexagon.build.probe_elf`). None where it executes none of them, or is missing.
+    """
+    if available() is not None:
+        return None
+    for version in sorted(probes, reverse=True):
+        with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+            command = [PROGRAM, str(_write_elf(directory, probes[version]))]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+                )
+            except subprocess.TimeoutExpired:
+                continue
+        if done.returncode == version:
+            return version
+    return None
+
+
+class FunctionServer:
+    """A qemu-hexagon process that holds compiled functions and executes calls of them.
+
+    Use as a context manager, or call `close`. `timeout` is the number of seconds that the start and each
+    call may take; past it the process is killed. After ServerCrash or ServerTimeout the server is closed.
+    One thread at a time.
+
+    `without_vrmpy` is the same ELF with a nop in place of each vrmpy
+    (`kernels.hexagon.machine_code.without_vrmpy`). With it, calls also report how many vrmpy were executed:
+    QEMU counts HVX instructions but not which, so the twin executes the first call of each function with
+    the same operands, and the difference of the two counts is the number of vrmpy.
+
+    Raises CorruptElf before anything is run, FileNotFoundError where qemu-hexagon is missing, ServerCrash
+    where it refuses the ELF or speaks another version of the protocol.
+    """
+
+    functions: tuple[str, ...]
+
+    def __init__(self, elf: bytes, *, without_vrmpy: bytes | None = None, timeout: float = 120.0) -> None:
+        check_elf(elf)
+        if without_vrmpy is not None:
+            check_elf(without_vrmpy)
+        reason = available()
+        if reason is not None:
+            raise FileNotFoundError(reason)
+        self._timeout = timeout
+        self._twin_elf = without_vrmpy
+        self._twin: FunctionServer | None = None
+        self._executed_vrmpy: dict[tuple[object, ...], int] = {}
+        self._directory = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
+        self._stderr: IO[bytes] = (Path(self._directory.name) / "stderr").open("w+b")
+        self._process = subprocess.Popen(
+            [PROGRAM, str(_write_elf(self._directory.name, elf))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            bufsize=0,
+            cwd=self._directory.name,
+        )
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # QEMU would write the guest's memory to a file when the guest crashes.
+            resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
+        os.set_blocking(self._to.fileno(), False)
+        os.set_blocking(self._from.fileno(), False)
+        try:
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def _greet(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        doing = "starting"
+        magic, version, self._arena, count = struct.unpack("<4I", self._receive(16, deadline, doing))
+        if magic != PROTOCOL_MAGIC:
+            raise ServerCrash(f"starting: it is no function server (first word {magic:#010x})", None, "")
+        if version != PROTOCOL_VERSION:
+            raise ServerCrash(
+                f"starting: it speaks version {version} of the protocol, this client {PROTOCOL_VERSION}",
+                None,
+                "",
+            )
+        names = []
+        for _ in range(count):
+            (length,) = struct.unpack("<I", self._receive(4, deadline, doing))
+            names.append(bytes(self._receive(length, deadline, doing)).decode())
+        self.functions = tuple(names)
+
+    def call(self, name: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> dict[str, int]:
+        """Execute a function on `inputs`, in the order of its parameters, and fill `output`, its last one.
+
+        Arrays are C-contiguous, of 1 to 8 dimensions. Before the call the guest's output and workspaces hold
+        0xA5 bytes, so what a function leaves unwritten shows. Returns the counters of this call alone, from
+        QEMU's control registers: packets, instructions, hvx_instructions, each mod 2^32; they include the
+        checks of its arguments that TVM compiles into a function. With a twin, also `vrmpy` (see the class).
+
+        Raises ValueError for a call that cannot be sent, FunctionError where the function returned an error
+        or wrote outside a tensor (the server stays usable), ServerCrash and ServerTimeout.
+        """
+        if self.closed:
+            raise ValueError(f"the server of {', '.join(self.functions)} is closed")
+        if name not in self.functions:
+            raise ValueError(f"no function {name!r} in this ELF; there are {', '.join(self.functions)}")
+        arrays = [*inputs, output]
+        self._check_tensors(name, arrays)
+        if not output.flags.writeable:
+            raise ValueError(f"{name}: the output array is read-only")
+
+        try:
+            counters = self._exchange(name, arrays)
+        except FunctionError:
+            raise
+        except BaseException:
+            self.close()  # In the middle of a message there is no way to go on.
+            raise
+        if self._twin_elf is not None:
+            counters["vrmpy"] = self._count_vrmpy(name, arrays, counters["hvx_instructions"])
+        return counters
+
+    def _count_vrmpy(self, name: str, arrays: Sequence[np.ndarray], hvx_instructions: int) -> int:
+        key = (name, *(array.shape for array in arrays))
+        if key not in self._executed_vrmpy:
+            if self._twin is None:
+                assert self._twin_elf is not None
+                self._twin = FunctionServer(self._twin_elf, timeout=self._timeout)
+            *inputs, output = arrays
+            rest = self._twin.call(name, inputs, np.empty_like(output))["hvx_instructions"]
+            self._executed_vrmpy[key] = (hvx_instructions - rest) % 2**32
+        return self._executed_vrmpy[key]
+
+    def _exchange(self, name: str, arrays: Sequence[np.ndarray]) -> dict[str, int]:
+        *inputs, output = arrays
+        header = bytearray(struct.pack("<2I", self.functions.index(name), len(arrays)))
+        for index, array in enumerate(arrays):
+            type_word = _TYPE_CODES[array.dtype.kind] | array.dtype.itemsize * 8 << 8
+            flags = _RETURNED if index == len(inputs) else _SENT
+            header += struct.pack(
+                f"<4I{array.ndim}q", type_word, flags, array.nbytes, array.ndim, *array.shape
+            )
+
+        deadline = time.monotonic() + self._timeout
+        doing = f"executing {name}"
+        self._send([bytes(header), *(_bytes_of(array) for array in inputs)], deadline, doing)
+        status, packets, instructions, hvx, text_length = struct.unpack(
+            "<5I", self._receive(20, deadline, doing)
+        )
+        text = bytes(self._receive(text_length, deadline, doing)).decode(errors="replace")
+        if status != 0:
+            raise FunctionError(name, _STATUS.get(status, f"status {status}"), text)
+        self._receive_into(_bytes_of(output), deadline, doing)
+        return {"packets": packets, "instructions": instructions, "hvx_instructions": hvx}
+
+    def _check_tensors(self, name: str, arrays: Sequence[np.ndarray]) -> None:
+        if len(arrays) > MAX_TENSORS:
+            raise ValueError(f"{name}: {len(arrays)} tensors; a call takes at most {MAX_TENSORS}")
+        for index, array in enumerate(arrays):
+            if array.dtype.kind not in _TYPE_CODES or not array.dtype.isnative:
+                raise ValueError(
+                    f"{name}: tensor {index} is {array.dtype}; integers and floats can be passed"
+                )
+            if not 1 <= array.ndim <= MAX_DIMENSIONS or array.size == 0 or not array.flags.c_contiguous:
+                raise ValueError(
+                    f"{name}: tensor {index} of shape {array.shape} has to be C-contiguous, "
+                    f"not empty, with 1 to {MAX_DIMENSIONS} dimensions"
+                )
+        needed = sum(-(-array.nbytes // _GUARD) * _GUARD + _GUARD for array in arrays) + _GUARD
+        if needed > self._arena:
+            raise ValueError(f"{name}: its tensors need {needed} bytes of the guest's {self._arena}")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the process has been ended."""
+        return self._to.closed
+
+    def close(self) -> None:
+        """End the process and remove its files. May be called again."""
+        if self._twin is not None:
+            self._twin.close()
+        for pipe in (self._to, self._from):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
+        self._directory.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_from") and not self.closed:
+            self.close()
+
+    # ---- the two pipes ----
+
+    def _wait(self, pipe: IO[bytes], event: int, deadline: float, doing: str) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, event)
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                stderr = self._last_stderr()
+                self.close()
+                raise ServerTimeout(doing, self._timeout, stderr)
+
+    def _send(self, pieces: Sequence[bytes | memoryview], deadline: float, doing: str) -> None:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                self._wait(self._to, selectors.EVENT_WRITE, deadline, doing)
+                try:
+                    view = view[os.write(self._to.fileno(), view[:_PIECE]) :]
+                except BlockingIOError:
+                    continue
+                except BrokenPipeError:
+                    self._raise_crash(doing)
+
+    def _receive(self, count: int, deadline: float, doing: str) -> bytearray:
+        buffer = bytearray(count)
+        self._receive_into(memoryview(buffer), deadline, doing)
+        return buffer
+
+    def _receive_into(self, view: memoryview, deadline: float, doing: str) -> None:
+        while view:
+            self._wait(self._from, selectors.EVENT_READ, deadline, doing)
+            try:
+                got = os.readv(self._from.fileno(), [view[:_PIECE]])
+            except BlockingIOError:
+                continue
+            if got == 0:
+                self._raise_crash(doing)
+            view = view[got:]
+
+    def _raise_crash(self, doing: str) -> NoReturn:
+        try:
+            returncode: int | None = self._process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            returncode = None  # It closed its pipes and lives on; close() ends it.
+        stderr = self._last_stderr()
+        self.close()
+        raise ServerCrash(doing, returncode, stderr)
+
+    def _last_stderr(self) -> str:
+        self._stderr.flush()
+        content = (Path(self._directory.name) / "stderr").read_bytes()
+        return content[-2000:].decode(errors="replace").strip()
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]

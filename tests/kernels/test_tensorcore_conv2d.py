@@ -1,0 +1,124 @@
+"""The HWNC convolution: description on the CPU, shape rules, and the launch of its kernel."""
+
+import re
+
+import numpy as np
+import pytest
+import tvm
+
+from kernels.tensorcore.conv2d import conv2d_extents, conv2d_primfunc, schedule_conv2d
+from kernels.tensorcore.intrinsics import HOUSE_TILE, SUPPORTED, Tile, intrinsics
+from kernels.tensorcore.packing import conv2d_weight
+from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.tiling import Extents, Tiling
+from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack
+
+CASES = {
+    "digits conv1, batch 8": Conv(8, 8, 8, 16, 32, (3, 3), padding=(1, 1, 1, 1)),
+    "stride 2": Conv(8, 8, 8, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
+    "1x1": Conv(4, 4, 8, 48, 64, (1, 1)),
+    "uneven padding": Conv(5, 6, 8, 16, 32, (3, 2), padding=(2, 0, 1, 3)),
+    "dilation 2 and 3": Conv(7, 9, 8, 16, 32, (3, 3), padding=(2, 3, 2, 3), dilation=(2, 3)),
+    "uint8": Conv(4, 5, 8, 16, 32, (2, 3), padding=(1, 1, 1, 1), dtype="uint8"),
+}
+
+
+@pytest.mark.parametrize("conv", CASES.values(), ids=CASES)
+def test_description_built_for_the_cpu_equals_int64_convolution(conv):
+    data, weight = operands(conv.data_shape, conv.dtype, 1), operands(conv.weight_shape, conv.dtype, 2)
+    expected = conv2d(conv, data, weight)
+    built = tvm.compile(conv2d_primfunc(conv.data_shape, **conv.options()), target="llvm")
+    out = tvm.runtime.tensor(np.full(expected.shape, -7, np.int32))
+    built(tvm.runtime.tensor(data), tvm.runtime.tensor(pack(weight)), out)
+    np.testing.assert_array_equal(out.numpy(), expected)
+
+
+def test_sums_wrap_at_32_bits():
+    # K = 35200: uint8 products can pass 2^31 from K = 33026 on.
+    conv = Conv(1, 1100, 8, 32, 32, (1, 1100), dtype="uint8")
+    data, weight = np.full(conv.data_shape, 255, "uint8"), np.full(conv.weight_shape, 255, "uint8")
+    built = tvm.compile(conv2d_primfunc(conv.data_shape, **conv.options()), target="llvm")
+    out = tvm.runtime.tensor(np.zeros((1, 1, 8, 32), np.int32))
+    built(tvm.runtime.tensor(data), tvm.runtime.tensor(pack(weight)), out)
+    assert set(out.numpy().ravel()) == {255 * 255 * 32 * 1100 - 2**32}
+
+
+ILLEGAL = {
+    "batch": (Conv(4, 4, 12, 16, 32, (1, 1)), "N = 12 is not a positive multiple of 8"),
+    "no batch": (Conv(4, 4, 0, 16, 32, (1, 1)), "N = 0 is not"),
+    "input channels": (Conv(4, 4, 8, 24, 32, (1, 1)), "IC = 24 is not a positive multiple of 16"),
+    "output channels": (Conv(4, 4, 8, 16, 40, (1, 1)), "OC = 40 is not a positive multiple of 32"),
+    "stride": (Conv(4, 4, 8, 16, 32, (1, 1), strides=(1, 0)), r"strides = \(1, 0\) has an entry below 1"),
+    "dilation": (Conv(4, 4, 8, 16, 32, (1, 1), dilation=(0, 1)), "dilation"),
+    "kernel": (Conv(4, 4, 8, 16, 32, (0, 1)), "kernel"),
+    "padding": (Conv(4, 4, 8, 16, 32, (1, 1), padding=(0, -1, 0, 0)), "padding"),
+    "kernel over the image": (Conv(4, 4, 8, 16, 32, (1, 3), dilation=(1, 2)), "over 5 columns.* has 4"),
+    "operand type": (
+        Conv(4, 4, 8, 16, 32, (1, 1), dtype="int16"),
+        "m8n32k16 int16: supported are m8n32k16 int8",
+    ),
+}
+
+
+@pytest.mark.parametrize(("conv", "message"), ILLEGAL.values(), ids=ILLEGAL)
+def test_illegal_layers_are_refused_by_name(conv, message):
+    with pytest.raises(ValueError, match=message):
+        conv2d_primfunc(conv.data_shape, **conv.options())
+
+
+def test_only_tiles_of_the_table_have_intrinsics():
+    with pytest.raises(ValueError, match="no WMMA intrinsic for m16n16k16 int8"):
+        intrinsics(Tile(16, 16, 16), "int8")
+    for tile, dtype in SUPPORTED:
+        assert intrinsics(tile, dtype).multiply.endswith(f"{tile}.{dtype}.multiply")
+
+
+def test_layout_names_follow_the_tile():
+    assert conv2d_weight(HOUSE_TILE) == "HWOI32o16i"
+
+
+def test_extents_are_read_from_the_function():
+    conv = Conv(9, 9, 24, 48, 96, (3, 3), strides=(1, 2), padding=(1, 1, 1, 1), dilation=(2, 2))
+    assert conv2d_extents(conv2d_primfunc(conv.data_shape, **conv.options())) == Extents(
+        rows=3, columns=3, steps=3, positions=4, kernel_columns=3, stride=2, dilation=2
+    )
+
+
+def test_a_tiling_that_does_not_divide_the_layer_is_refused():
+    function = conv2d_primfunc((4, 4, 8, 16), out_channels=32, kernel=(1, 1))
+    with pytest.raises(ValueError, match="1 row tiles cannot be divided by 2"):
+        schedule_conv2d(function, tiling=Tiling(row_warps=2))
+
+
+def compiled(conv, **options):
+    return compile_ptx(
+        schedule_conv2d(conv2d_primfunc(conv.data_shape, **conv.options()), **options), name="conv2d"
+    )
+
+
+@pytest.mark.parametrize(("dtype", "letters"), [("int8", "s8"), ("uint8", "u8")])
+def test_the_kernel_multiplies_on_tensor_cores(dtype, letters):
+    kernel = compiled(Conv(4, 4, 16, 32, 64, (1, 1), dtype=dtype))
+    opcodes = re.findall(r"^\s*(wmma\.\S+|dp4a\S*)", kernel.text, re.MULTILINE)
+    assert set(opcodes) == {
+        f"wmma.load.a.sync.aligned.row.m8n32k16.shared.{letters}",
+        f"wmma.load.b.sync.aligned.col.m8n32k16.shared.{letters}",
+        f"wmma.mma.sync.aligned.row.col.m8n32k16.s32.{letters}.{letters}.s32",
+        "wmma.store.d.sync.aligned.row.m8n32k16.global.s32",
+    }
+
+
+def test_grid_covers_places_by_batch_by_channels():
+    conv = Conv(6, 8, 64, 32, 128, (3, 3), padding=(1, 1, 1, 1))
+    tiling = Tiling(position_tiles=2, row_warps=2, row_tiles=2, column_warps=2, chunk=2)
+    kernel = compiled(conv, tiling=tiling)
+    assert kernel.entry == "conv2d_kernel"
+    assert kernel.grid == (6 * 8 // 2, 64 // 8 // 4, 128 // 32 // 2)
+    assert kernel.block == (32, 2, 2)
+    assert kernel.dynamic_shared == 0
+    assert kernel.parameters == ("data", "weight", "out")
+    assert {a.name: (a.dtype, a.shape) for a in kernel.arguments} == {
+        "data": ("int8", conv.data_shape),
+        "weight": ("int8", (3, 3, 4, 2, 32, 16)),
+        "out": ("int32", (6, 8, 64, 128)),
+    }
