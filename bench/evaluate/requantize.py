@@ -24,7 +24,8 @@ def requantize(
 ) -> np.ndarray:
     """Compute saturate(round(data · multiplier / 2^(31 - shift)) + zero_point) exactly.
 
-    `data` is int32; `multiplier` and `shift` (-31..31) are int32 scalars or of shape (C,) along `axis`.
+    `data` is int32; `multiplier` and `shift` (-31..31) are int32: scalars, of shape (C,) along
+    `axis`, or of the data's rank, where they broadcast.
     The roundings are those of `bench.operators.requantize`; ValueError for another one.
     """
     multiplier, shift = (
@@ -57,7 +58,7 @@ def _divide(numerator: np.ndarray, divisor: np.ndarray, rounding: str) -> np.nda
 
 
 def _along(factor: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    if factor.ndim == 0:
+    if factor.ndim == 0 or factor.ndim == rank != 1:
         return factor
     return factor.reshape([-1 if position == axis % rank else 1 for position in range(rank)])
 

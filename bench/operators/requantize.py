@@ -42,8 +42,9 @@ def requantize(
 ) -> Call:
     """Build `saturate(round(data · multiplier · 2^(shift - 31)) + zero_point)`.
 
-    `data` is int32 of any shape. `multiplier` and `shift` are int32, both scalars (shape ()) or both of
-    shape (C,), one for each position of `axis` of the data. The result has the shape of the data and
+    `data` is int32 of any shape. `multiplier` and `shift` are int32, both scalars (shape ()), both of shape
+    (C,), one for each position of `axis` of the data, or both of the data's rank with each extent that of the
+    data or 1, which broadcasts (per channel in a packed layout). The result has the shape of the data and
     `out_dtype` (int8, uint8 or int32), at whose ends it saturates. ValueError for anything else, and for a
     constant shift outside -31..31; the result of such a shift that is no constant is undefined.
     """
@@ -72,14 +73,11 @@ def _infer(expression: Call) -> relax.TensorType:
     shape = static_shape(data, "data")
     axis = int(attributes["axis"])
     factors = static_shape(multiplier, "multiplier"), static_shape(shift, "shift")
-    if factors != ((), ()):
-        if not -len(shape) <= axis < len(shape):
-            raise ValueError(f"bitexact.requantize: axis {axis} is outside data of shape {shape}")
-        if factors != ((shape[axis],), (shape[axis],)):
-            raise ValueError(
-                f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} "
-                f"must both be () or ({shape[axis]},), for axis {axis} of data of shape {shape}"
-            )
+    if factors[0] != factors[1] or not _fits(factors[0], shape, axis):
+        raise ValueError(
+            f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be (), "
+            f"(C,) for axis {axis}, or broadcast in full rank, to data of shape {shape}"
+        )
     if isinstance(shift, GenericConst):
         values = shift.value.numpy()
         if values.size and (values.min() < SHIFTS[0] or values.max() > SHIFTS[-1]):
@@ -90,16 +88,28 @@ def _infer(expression: Call) -> relax.TensorType:
     return relax.TensorType(data.ty.shape, out_dtype)
 
 
+def _fits(factor: tuple[int, ...], shape: tuple[int, ...], axis: int) -> bool:
+    """Whether a multiplier's shape is one of the three forms that the operator takes."""
+    if factor == ():
+        return True
+    if len(factor) == len(shape) and all(a in (1, b) for a, b in zip(factor, shape, strict=True)):
+        return True
+    return -len(shape) <= axis < len(shape) and factor == (shape[axis],)
+
+
 def _legalize(builder: relax.BlockBuilder, expression: Call) -> Expr:
     attributes = expression.attrs
     axis, zero_point = int(attributes["axis"]), int(attributes["zero_point"])
     rounding, out_dtype = str(attributes["rounding"]), str(attributes["out_dtype"])
 
     def compute(data: te.Tensor, multiplier: te.Tensor, shift: te.Tensor) -> te.Tensor:
-        per_channel = len(multiplier.shape) == 1
+        factor = [int(extent) for extent in multiplier.shape]
 
         def element(*indices: tirx.Var) -> tirx.Expr:
-            channel = (indices[axis],) if per_channel else ()
+            if len(factor) == 1:
+                channel = [indices[axis]]
+            else:
+                channel = [0 if extent == 1 else index for index, extent in zip(indices, factor, strict=False)]
             product = data(*indices).astype("int64") * multiplier(*channel).astype("int64")
             value = round_shift(product, shift(*channel).astype("int64"), rounding)
             return _saturate(value + _int64(zero_point), out_dtype)
