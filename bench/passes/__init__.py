@@ -1,0 +1,1 @@
+"""Graph passes: quantisation, and each target's rewriting of an integer graph."""

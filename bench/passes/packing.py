@@ -1,0 +1,291 @@
+"""Carrying a graph over into packed layouts: one rewriter for all targets.
+
+A target says which layers it takes and in which layouts (:data:`LayerRewrite`). The rewriter keeps, for each
+tensor of the integer graph, the packed tensor that holds its values, lets elementwise operators work on the
+packed form, so that consecutive layers stay packed, and returns to the plain form only where an operator
+needs it. Constants are packed at compile time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from bench.flows.transformed import Correspondence
+from bench.layout import Layout, logical_shape, pack, packed_shape
+
+ELEMENTWISE = frozenset(
+    {
+        "bitexact.requantize",
+        "relax.add",
+        "relax.astype",
+        "relax.clip",
+        "relax.left_shift",
+        "relax.maximum",
+        "relax.minimum",
+        "relax.multiply",
+        "relax.nn.relu",
+        "relax.right_shift",
+        "relax.subtract",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor of the transformed graph that holds, in ``layout``, a tensor whose plain form is ``axes``.
+
+    ``shape`` is the plain shape; the packed tensor may be larger on every axis, and what lies outside
+    ``shape`` carries no meaning.
+    """
+
+    var: relax.Var
+    layout: Layout
+    axes: str
+    shape: tuple[int, ...]
+
+    @property
+    def extents(self) -> dict[str, int]:
+        """Extent of each axis, padding included."""
+        return logical_shape(self.layout, tensor_shape(self.var))
+
+
+LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | None]
+"""What a target does with one call: the packed result, or why it does not take this layer (a string);
+None where the call is no layer at all."""
+
+
+def function_attributes(function: relax.Function) -> dict[str, Any]:
+    """The attributes of a function that a rewritten function keeps."""
+    attributes = function.attrs or {}
+    return {str(key): attributes[key] for key in attributes.keys() if key != "global_symbol"}  # noqa: SIM118
+
+
+def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
+    """The static shape of a tensor expression."""
+    return tuple(int(extent) for extent in expr.ty.shape)
+
+
+class GraphPacker:
+    """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` calls its methods."""
+
+    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite) -> None:
+        self._main = mod["main"]
+        self._rewrite = rewrite
+        self._builder = relax.BlockBuilder()
+        self._plain: dict[relax.Var, relax.Expr] = {}
+        self._packed: dict[relax.Var, Packed] = {}
+        self.correspondences: list[Correspondence] = []
+        self.taken: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+
+    def run(self) -> tvm.IRModule:
+        """The transformed module."""
+        parameters = [relax.Var(parameter.name, parameter.ty) for parameter in self._main.params]
+        self._plain.update(zip(self._main.params, parameters, strict=True))
+        with self._builder.function("main", parameters, attrs=function_attributes(self._main)):
+            with self._builder.dataflow():
+                for block in self._main.body.blocks:
+                    for binding in block.bindings:
+                        self._bind(binding.var, binding.value)
+                result = self._builder.emit_output(self._plain_expression(self._main.body.body), "output")
+            self._builder.emit_func_output(result)
+        return self._builder.finalize()
+
+    def emit(self, name: str, expression: relax.Expr) -> relax.Var:
+        """Bind an expression to a new variable, named after ``name``."""
+        return self._builder.emit(expression, name)
+
+    def packed(self, tensor: relax.Var, layout: str, *, axes: str, multiples: dict[str, int]) -> Packed:
+        """``tensor`` of the integer graph in ``layout``, its axes padded to the ``multiples`` given.
+
+        What is packed already is taken as it is if its layout and padding fit.
+        """
+        target = Layout.parse(layout)
+        present = self._packed.get(tensor)
+        if present and present.layout == target:
+            extents = present.extents
+            if all(extents[axis] % multiple == 0 for axis, multiple in multiples.items()):
+                return present
+        return self._pack(self.plain(tensor), target, axes, multiples, name=tensor.name)
+
+    def is_packed(self, tensor: relax.Var) -> bool:
+        """Whether ``tensor`` of the integer graph was produced in a packed layout."""
+        return tensor in self._packed
+
+    def plain(self, tensor: relax.Var) -> relax.Expr:
+        """``tensor`` of the integer graph in its plain form."""
+        if tensor not in self._plain:
+            self._plain[tensor] = self._unpack(self._packed[tensor], name=tensor.name)
+        return self._plain[tensor]
+
+    def _bind(self, var: relax.Var, value: relax.Expr) -> None:
+        if isinstance(value, relax.Call):
+            result = self._rewrite(self, var, value)
+            if isinstance(result, Packed):
+                self.taken[var.name] = result.var.name
+                return self._keep(var, result)
+            if result is not None:
+                self.refused[var.name] = result
+            packed = self._elementwise(var, value)
+            if packed:
+                return self._keep(var, packed)
+        if isinstance(value, relax.Var):
+            return self._alias(var, value)
+        self._plain[var] = self.emit(var.name, self._plain_expression(value))
+        if isinstance(var.ty, relax.TensorType):
+            self._record(var, self._plain[var].name, None)
+        return None
+
+    def _alias(self, var: relax.Var, value: relax.Var) -> None:
+        """Another name of a tensor: it stands for whatever the tensor has."""
+        for forms in (self._plain, self._packed):
+            if value in forms:
+                forms[var] = forms[value]  # type: ignore[index]
+
+    def _keep(self, var: relax.Var, packed: Packed) -> None:
+        self._packed[var] = packed
+        self._record(var, packed.var.name, packed)
+
+    def _record(self, var: relax.Var, transformed: str, packed: Packed | None) -> None:
+        shape = tensor_shape(var)
+        axes = packed.axes if packed else {4: "NCHW", 2: "NC"}.get(len(shape), "")
+        layout = packed.layout.text if packed else None
+        self.correspondences.append(Correspondence(var.name, transformed, axes, layout, shape))
+
+    def _plain_expression(self, expression: relax.Expr) -> relax.Expr:
+        """The expression with every tensor of the integer graph in its plain form."""
+        if isinstance(expression, relax.Var):
+            return self.plain(expression)
+        if isinstance(expression, relax.Tuple):
+            return relax.Tuple([self._plain_expression(field) for field in expression.fields])
+        if isinstance(expression, relax.TupleGetItem):
+            return relax.TupleGetItem(self._plain_expression(expression.tuple_value), expression.index)
+        if isinstance(expression, relax.Call):
+            arguments = [self._plain_expression(argument) for argument in expression.args]
+            return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
+        return expression
+
+    def _elementwise(self, var: relax.Var, call: relax.Call) -> Packed | None:
+        """The call on packed operands, if it is elementwise and its tensors are packed alike."""
+        if not isinstance(call.op, tvm.ir.Op) or call.op.name not in ELEMENTWISE:
+            return None
+        tensors = [argument for argument in call.args if isinstance(argument, relax.Var)]
+        operands = [self._packed.get(tensor) for tensor in tensors]
+        first = operands[0] if operands else None
+        if first is None or any(
+            operand is None or (operand.layout, operand.extents) != (first.layout, first.extents)
+            for operand in operands
+        ):
+            return None
+        arguments: list[relax.Expr] = []
+        for argument in call.args:
+            if isinstance(argument, relax.Var):
+                arguments.append(self._packed[argument].var)
+            elif isinstance(argument, GenericConst):
+                arguments.append(relax.const(_packed_operand(call, argument.value.numpy(), first)))
+            else:
+                arguments.append(argument)
+        result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
+        return Packed(self.emit(var.name, result), first.layout, first.axes, first.shape)
+
+    def _pack(
+        self, tensor: relax.Expr, layout: Layout, axes: str, multiples: dict[str, int], *, name: str
+    ) -> Packed:
+        shape = tensor_shape(tensor)
+        multiple = {axis: int(np.lcm(multiples.get(axis, 1), layout.block(axis))) for axis in axes}
+        padded = [-(-size // multiple[axis]) * multiple[axis] for axis, size in zip(axes, shape, strict=True)]
+        if list(shape) != padded:
+            widths = [
+                width
+                for size, full in zip(shape, padded, strict=True)
+                for width in (0, full - size)
+            ]
+            tensor = self.emit(f"{name}_padded", relax.op.nn.pad(tensor, widths))
+        split, order = split_and_order(layout, padded, axes)
+        if split != padded:
+            tensor = self.emit(f"{name}_split", relax.op.reshape(tensor, split))
+        if order != sorted(order):
+            tensor = relax.op.permute_dims(tensor, order)
+        packed = self.emit(f"{name}_{layout.text}", tensor)
+        self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape))
+        return Packed(packed, layout, axes, shape)
+
+    def _unpack(self, packed: Packed, *, name: str) -> relax.Var:
+        extents = packed.extents
+        full = [extents[axis] for axis in packed.axes]
+        split, order = split_and_order(packed.layout, full, packed.axes)
+        inverse = [int(position) for position in np.argsort(order)]
+        tensor = packed.var
+        if inverse != sorted(inverse):
+            tensor = self.emit(f"{name}_plain", relax.op.permute_dims(tensor, inverse))
+        if split != full:
+            tensor = self.emit(f"{name}_plain", relax.op.reshape(tensor, full))
+        if full != list(packed.shape):
+            axes = list(range(len(full)))
+            begin = [0] * len(full)
+            tensor = self.emit(
+                f"{name}_plain", relax.op.strided_slice(tensor, axes, begin, list(packed.shape))
+            )
+        self.correspondences.append(Correspondence(name, tensor.name, packed.axes, None, packed.shape))
+        return tensor
+
+
+def pack_weight(
+    weight: np.ndarray, layout: str, *, axes: str, extents: dict[str, int] | None = None
+) -> relax.Expr:
+    """A weight in ``layout`` as a constant, its axes first padded with zeros to ``extents``."""
+    widths = [(0, (extents or {}).get(axis, size) - size) for axis, size in zip(axes, weight.shape, strict=True)]
+    return relax.const(pack(np.pad(weight, widths), layout, source=axes))
+
+
+def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.ndarray:
+    """A constant operand of an elementwise operator whose tensors are packed as ``like``."""
+    if call.op.name != "bitexact.requantize":
+        packed = pack_broadcast(constant, like)
+        leading = next((index for index, extent in enumerate(packed.shape) if extent != 1), 0)
+        return packed.reshape(packed.shape[leading:])
+    if constant.ndim == 1:
+        shape = [1] * len(like.axes)
+        shape[int(call.attrs["axis"])] = constant.size
+        constant = constant.reshape(shape)
+    return pack_broadcast(constant, like)
+
+
+def split_and_order(layout: Layout, extents: list[int], axes: str) -> tuple[list[int], list[int]]:
+    """How a plain tensor of ``extents`` becomes a packed one: the shape to split it to, then the order of dimensions."""
+    packed = packed_shape(layout, extents, source=axes)
+    split_positions = [position for axis in axes for position in layout.dimensions_of(axis)]
+    split = [packed[position] for position in split_positions]
+    return split, [split_positions.index(position) for position in range(layout.rank)]
+
+
+def pack_broadcast(constant: np.ndarray, like: Packed) -> np.ndarray:
+    """A constant that broadcasts against the plain form, such that it broadcasts against the packed one.
+
+    Axes of extent 1 stay so in all their dimensions; the others are padded with zeros and split.
+    """
+    if constant.size == 1:
+        return constant.reshape(())
+    shape = (1,) * (len(like.axes) - constant.ndim) + constant.shape
+    extents = like.extents
+    full = [1 if size == 1 else extents[axis] for axis, size in zip(like.axes, shape, strict=True)]
+    padded = np.pad(
+        constant.reshape(shape),
+        [(0, extent - size) for extent, size in zip(full, shape, strict=True)],
+    )
+    packed = packed_shape(like.layout, extents)
+    split: list[int] = []
+    positions: list[int] = []
+    for axis, size in zip(like.axes, shape, strict=True):
+        dimensions = like.layout.dimensions_of(axis)
+        positions.extend(dimensions)
+        split.extend(1 if size == 1 else packed[position] for position in dimensions)
+    order = [positions.index(position) for position in range(like.layout.rank)]
+    return np.ascontiguousarray(padded.reshape(split).transpose(order))
