@@ -1,0 +1,90 @@
+"""NCHW1n16c convolution and dense layers as VTA's GEMM, and what follows them as ALU instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.evaluate.instructions.windows import taps
+from bench.evaluate.registry import Evaluator, OperatorCall
+from simulators.vta import models
+
+
+def conv2d(call: OperatorCall) -> np.ndarray:
+    """NCHW{b}n{c}c data and OIHW{c}o{c}i weights: int32 (N/b, O/c, OH, OW, b, c)."""
+    data, weight = call.arguments
+    if data.ndim != 6:
+        return call.default()
+    assert call.shape is not None
+    images, out_blocks, out_height, out_width = call.shape[:4]
+    in_blocks, kernel_height, kernel_width = weight.shape[1:4]
+    accumulator = np.zeros(call.shape, np.int32)
+    for y, x, window in taps(call, data, (kernel_height, kernel_width), (out_height, out_width), axes=(2, 3)):
+        for block in range(in_blocks):
+            tiles = window[:, None, block]
+            filters = weight[None, :, block, y, x][:, :, None, None]
+            accumulator = models.gemm(accumulator, tiles, filters)
+    return accumulator.reshape(images, out_blocks, *call.shape[2:])
+
+
+def dense(call: OperatorCall) -> np.ndarray:
+    """Data NC{b}n{c}c and weights NC{c}n{c}c: int32 (N/b, units/c, b, c)."""
+    data, weight = call.arguments
+    if data.ndim != 4:
+        return call.default()
+    assert call.shape is not None
+    accumulator = np.zeros(call.shape, np.int32)
+    for block in range(weight.shape[1]):
+        accumulator = models.gemm(accumulator, data[:, None, block], weight[None, :, block])
+    return accumulator
+
+
+def _alu(opcode: str) -> Evaluator:
+    """An elementwise operator inside a kernel, as the ALU instruction that computes it."""
+
+    def evaluate(call: OperatorCall) -> np.ndarray:
+        if not _inside_kernel(call):
+            return call.default()
+        values, operand = call.arguments
+        return models.alu(opcode, values, np.broadcast_to(operand, values.shape))
+
+    return evaluate
+
+
+def clip(call: OperatorCall) -> np.ndarray:
+    """MIN, then MAX: VTA has no clip."""
+    if not _inside_kernel(call):
+        return call.default()
+    values, low, high = call.arguments
+    return models.alu("max", models.alu("min", values, int(high)), int(low))
+
+
+def relu(call: OperatorCall) -> np.ndarray:
+    """MAX with 0."""
+    return models.alu("max", call.arguments[0], 0) if _inside_kernel(call) else call.default()
+
+
+def store(call: OperatorCall) -> np.ndarray:
+    """The cast to int8 that ends a kernel: STORE writes the low 8 bits."""
+    if not _inside_kernel(call):
+        return call.default()
+    return call.arguments[0].astype(np.int32).view(np.uint32).astype(np.uint8).view(np.int8)
+
+
+def _inside_kernel(call: OperatorCall) -> bool:
+    """Bindings of a function that ``main`` calls are named ``binding/inner``."""
+    return "/" in call.name and call.arguments[0].dtype == np.int32
+
+
+OVERRIDES: Mapping[str, Evaluator] = {
+    "relax.nn.conv2d": conv2d,
+    "bitexact.dense": dense,
+    "relax.add": _alu("add"),
+    "relax.maximum": _alu("max"),
+    "relax.minimum": _alu("min"),
+    "relax.right_shift": _alu("shr"),
+    "relax.clip": clip,
+    "relax.nn.relu": relu,
+    "relax.astype": store,
+}
