@@ -1,0 +1,119 @@
+"""Run an artefact on a device, in a process of its own with a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from bench.artifact import Artifact
+from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.machines import machine_for
+from simulators.report import Finding
+
+LAST_OUTPUT_LINES = 12
+
+
+@dataclass
+class Execution:
+    """What a device gave back: every tensor of the graph by name, and the machine's report by kernel."""
+
+    outputs: dict[str, np.ndarray]
+    counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def execute(
+    artifact: Artifact,
+    inputs: dict[str, np.ndarray],
+    *,
+    device: str,
+    timeout_seconds: float = 600.0,
+    on_kernel: Callable[[str], None] | None = None,
+) -> Execution:
+    """Run ``artifact`` on ``device`` and return all of its tensors.
+
+    Raises DeviceFailure: ``device-missing`` with the install command, ``crash`` with the last output, or
+    ``timeout``.
+    """
+    if device == "sim" and (reason := machine_for(artifact.target).missing()):
+        raise device_missing(reason)
+    with tempfile.TemporaryDirectory(prefix="bitexact-") as name:
+        folder = Path(name)
+        (folder / "artifact").write_bytes(artifact.to_bytes())
+        np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
+        (folder / "job.json").write_text(json.dumps({"device": device, "timeout": timeout_seconds}))
+        _work(folder, timeout_seconds, on_kernel)
+        return _collect(folder)
+
+
+def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None) -> None:
+    """Run the worker to its end; its process group is ended with it, simulators included."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.devices.worker", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    assert process.stdout is not None
+    listener = threading.Thread(target=_listen, args=(process.stdout, on_kernel), daemon=True)
+    listener.start()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        raise timeout(f"no result after {seconds:g} s{_last_output(folder)}") from None
+    finally:
+        _end_group(process)
+        listener.join(1)
+    if not (folder / "result.json").exists():
+        code = process.returncode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        raise crash(f"the device process ended without a result ({how}){_last_output(folder)}")
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _listen(stream: IO[str], on_kernel: Callable[[str], None] | None) -> None:
+    for line in stream:
+        if on_kernel:
+            on_kernel(json.loads(line)["kernel"])
+
+
+def _last_output(folder: Path) -> str:
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines()
+    return "; its last output:\n" + "\n".join(lines[-LAST_OUTPUT_LINES:]) if lines else ""
+
+
+def _collect(folder: Path) -> Execution:
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    if result["failure"]:
+        raise DeviceFailure(result["failure"]["verdict"], result["failure"]["message"])
+    with np.load(folder / "outputs.npz") as outputs:
+        arrays = {name: outputs[name] for name in outputs.files}
+    kernels = result["kernels"]
+    return Execution(
+        outputs=arrays,
+        counters={name: kernel["counters"] for name, kernel in kernels.items()},
+        findings={name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()},
+        seconds=result["seconds"],
+    )

@@ -1,0 +1,45 @@
+"""The PTX machine as the device of the target ``tensorcore``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.devices.failure import crash
+from bench.machine_files import LAUNCHES
+from simulators import ptx
+from simulators.report import Report
+
+
+class TensorCoreMachine:
+    """Parses each kernel's PTX once, and launches it on the PTX machine. A :class:`bench.devices.machines.Machine`."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._launches = json.loads(files[LAUNCHES])
+        self._modules = {name: ptx.parse(files[f"{name}.ptx"].decode()) for name in self._launches}
+
+    @staticmethod
+    def missing() -> str | None:
+        """The PTX machine is NumPy: it is never missing."""
+        return None
+
+    def call(self, kernel: str, arguments: Sequence[np.ndarray]) -> Report:
+        """Launch one kernel over its grid."""
+        launch = self._launches[kernel]
+        by_name = dict(zip(launch["parameters"], arguments, strict=True))
+        buffers = [by_name[argument["name"]] for argument in launch["arguments"]]
+        try:
+            return self._modules[kernel].launch(
+                launch["entry"],
+                tuple(launch["grid"]),
+                tuple(launch["block"]),
+                buffers,
+                dynamic_shared=launch["dynamic_shared"],
+            )
+        except ptx.PtxError as error:
+            raise crash(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Nothing runs outside this process."""

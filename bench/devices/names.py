@@ -1,0 +1,27 @@
+"""How a device is named at the prompt and in the API."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+LOCAL = ("host", "sim")
+FORMS = (*LOCAL, "rpc://HOST:PORT")
+
+
+def parse_rpc(device: str) -> tuple[str, int] | None:
+    """Host and port of an ``rpc://HOST:PORT`` device; None for any other name."""
+    parts = urlsplit(device)
+    if parts.scheme != "rpc" or not parts.hostname or parts.port is None:
+        return None
+    return parts.hostname, parts.port
+
+
+def check(device: str) -> str:
+    """The name itself if it names a device; otherwise a ValueError that lists the forms."""
+    try:
+        known = device in LOCAL or parse_rpc(device) is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"unknown device {device!r}: one of {', '.join(FORMS)}")
+    return device

@@ -1,0 +1,85 @@
+"""The functions a compiled graph calls while it runs: they hand its kernels to a machine.
+
+A compiled graph calls the TVM global function ``bitexact.call`` once for each accelerator kernel. Registering
+these functions turns a process into one that can run artefacts: the local worker does it, and so does each
+process of the RPC server, which is why a graph cannot tell where it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tvm
+
+from bench.artifact import Artifact
+from bench.devices.failure import DeviceFailure
+from bench.devices.machines import Machine, machine_for
+
+CALL = "bitexact.call"
+LOAD = "bitexact.load"
+REPORT = "bitexact.report"
+MISSING = "bitexact.missing"
+
+
+class Session:
+    """One artefact on its machine, and what the machine reported of each kernel so far."""
+
+    def __init__(self, artifact: Artifact, *, on_kernel: Callable[[str], None] | None = None) -> None:
+        self._machine: Machine = machine_for(artifact.target)(artifact.machine)
+        self._on_kernel = on_kernel
+        self._kernels: dict[str, Any] = {}
+        self._failure: DeviceFailure | None = None
+
+    def call(self, kernel: str, *tensors: Any) -> None:
+        """Run one kernel; the last tensor is the output and is filled in place."""
+        arguments = [tensor.numpy() for tensor in tensors]
+        output = np.empty_like(arguments[-1])
+        try:
+            report = self._machine.call(kernel, [*arguments[:-1], output])
+        except DeviceFailure as failure:
+            self._failure = DeviceFailure(failure.verdict, f"{kernel}: {failure}")
+            raise
+        tensors[-1].copyfrom(output)
+        self._kernels[kernel] = {
+            "counters": report.counters,
+            "findings": [vars(finding) for finding in report.findings],
+        }
+        if self._on_kernel:
+            self._on_kernel(kernel)
+
+    def report(self) -> dict[str, Any]:
+        """Counters and findings by kernel, and the failure that ended the run, if one did."""
+        failure = self._failure
+        return {
+            "kernels": self._kernels,
+            "failure": failure and {"verdict": failure.verdict, "message": str(failure)},
+        }
+
+    def close(self) -> None:
+        """Stop the machine."""
+        self._machine.close()
+
+
+def register(*, on_kernel: Callable[[str], None] | None = None) -> None:
+    """Register the functions in this process; ``on_kernel`` hears of each kernel that has run."""
+    sessions: list[Session] = []
+
+    def load(content: bytes) -> None:
+        while sessions:
+            sessions.pop().close()
+        sessions.append(Session(Artifact.from_bytes(bytes(content)), on_kernel=on_kernel))
+
+    def call(kernel: str, *tensors: Any) -> None:
+        sessions[-1].call(str(kernel), *tensors)
+
+    def report() -> str:
+        return json.dumps(sessions[-1].report())
+
+    def missing(target: str) -> str:
+        return machine_for(str(target)).missing() or ""
+
+    for name, function in ((LOAD, load), (CALL, call), (REPORT, report), (MISSING, missing)):
+        tvm.register_global_func(name, function, override=True)

@@ -1,0 +1,128 @@
+"""From a transformed graph to an artefact: kernels to machine code, everything else to a host library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from bench.artifact import HOST_LIBRARY, Artifact, TensorSpec
+from bench.devices.session import CALL
+
+HOST_TARGET = {"kind": "llvm"}
+
+KernelCall = Callable[[relax.BlockBuilder, str, relax.Call], relax.Expr]
+
+
+class BuildError(Exception):
+    """A kernel or the host library could not be built; the message says which and why."""
+
+
+def lower_for_machine(mod: tvm.IRModule, machine: Mapping[str, bytes], *, target: str) -> Artifact:
+    """An artefact whose accelerator kernels are the machine code in ``machine``.
+
+    ``mod`` is a transformed graph: each call of a private function in ``main`` is a kernel.
+    """
+
+    def call_machine(_: relax.BlockBuilder, kernel: str, call: relax.Call) -> relax.Expr:
+        arguments = relax.Tuple([tvm.ir.StringImm(kernel), *call.args])
+        return relax.op.call_dps_packed(CALL, arguments, call.ty)
+
+    return _lower(mod, call_machine, machine, target=target)
+
+
+def lower_for_host(mod: tvm.IRModule, kernels: Mapping[str, tvm.tirx.PrimFunc], *, target: str) -> Artifact:
+    """An artefact whose accelerator kernels are plain code in the host library."""
+
+    def call_plain(builder: relax.BlockBuilder, kernel: str, call: relax.Call) -> relax.Expr:
+        function = kernels[kernel].with_attr("global_symbol", kernel)
+        return relax.call_tir(builder.add_func(function, kernel), relax.Tuple(call.args), call.ty)
+
+    return _lower(mod, call_plain, {}, target=target)
+
+
+def _lower(
+    mod: tvm.IRModule, call_kernel: KernelCall, machine: Mapping[str, bytes], *, target: str
+) -> Artifact:
+    replacer = _KernelReplacer(call_kernel)
+    main = expose_bindings(replacer.visit_expr(mod["main"]))
+    lowered = replacer.builder_.get()
+    lowered["main"] = main
+    lowered = relax.transform.Normalize()(lowered)
+    return Artifact(
+        target=target,
+        inputs=tuple(_spec(parameter) for parameter in main.params),
+        outputs=tuple(_spec(variable) for variable in main.body.body.fields),
+        kernels=tuple(replacer.kernels),
+        host_library=_host_library(lowered),
+        machine=dict(machine),
+    )
+
+
+@mutator
+class _KernelReplacer(PyExprMutator):
+    """Replaces each call of a private function by the call of its kernel."""
+
+    def __init__(self, call_kernel: KernelCall) -> None:
+        super().__init__(tvm.IRModule())
+        self._call_kernel = call_kernel
+        self.kernels: list[str] = []
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        """Replace one call."""
+        call = super().visit_call_(call)
+        if not isinstance(call.op, relax.GlobalVar):
+            return call
+        self.kernels.append(call.op.name_hint)
+        return self._call_kernel(self.builder_, call.op.name_hint, call)
+
+
+def expose_bindings(main: relax.Function) -> relax.Function:
+    """The same function returning a tuple of every tensor that it binds, in order.
+
+    Exposed tensors are what the bench compares; as results of the function they cannot be fused away.
+    """
+    module = relax.transform.ToNonDataflow()(tvm.IRModule({"main": main}))
+    function = module["main"]
+    variables = [
+        binding.var
+        for block in function.body.blocks
+        for binding in block.bindings
+        if isinstance(binding.var.ty, relax.TensorType)
+    ]
+    body = relax.SeqExpr(function.body.blocks, relax.Tuple(variables))
+    returned = relax.TupleType([variable.ty for variable in variables])
+    return relax.Function(function.params, body, returned, is_pure=True, attrs=function.attrs)
+
+
+def _spec(variable: relax.Var) -> TensorSpec:
+    return TensorSpec(variable.name, tuple(int(extent) for extent in variable.ty.shape), str(variable.ty.dtype))
+
+
+def _host_library(mod: tvm.IRModule) -> bytes:
+    """The Relax VM executable and the host's operators as one ELF shared object.
+
+    The linker is lld from the package ziglang, so that the machine needs no C compiler.
+    """
+    try:
+        executable = tvm.compile(mod, target=tvm.target.Target(HOST_TARGET))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, HOST_LIBRARY)
+            executable.export_library(str(path), fcompile=_link)
+            return path.read_bytes()
+    except Exception as error:
+        raise BuildError(f"the host library could not be built: {error}") from error
+
+
+def _link(output: str, objects: list[str], options: object = None, **_: object) -> None:
+    command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "-o", output, *objects]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+_link.output_format = "so"  # type: ignore[attr-defined]
