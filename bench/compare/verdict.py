@@ -1,0 +1,78 @@
+"""What the bench says of one run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.compare.mismatch import Mismatch
+from simulators.report import Finding
+
+VERDICTS = (
+    "exact",
+    "mismatch",
+    "hazard",
+    "unsupported",
+    "device-missing",
+    "build-error",
+    "crash",
+    "timeout",
+)
+
+
+@dataclass
+class LayerVerdict:
+    """One convolution or dense layer: what computed it, how often, and whether its result is exact.
+
+    ``count`` is the number of tensor instructions that the device executed for it (None where it does not
+    count). ``verdict`` is None where the run ended before the layer.
+    """
+
+    name: str
+    operator: str
+    shapes: str
+    instruction: str | None
+    count: int | None = None
+    why_not: str | None = None
+    verdict: str | None = None
+
+
+@dataclass
+class Verdict:
+    """The outcome of one workload on one target and device.
+
+    ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
+    ``mismatch`` says where. ``counters`` are those of the device, summed over the layers.
+    """
+
+    workload: str
+    target: str
+    device: str
+    verdict: str
+    seconds: float = 0.0
+    artifact: str = ""
+    reason: str | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    layers: list[LayerVerdict] = field(default_factory=list)
+    mismatch: Mismatch | None = None
+    findings: list[Finding] = field(default_factory=list)
+    accuracy: dict[str, float] = field(default_factory=dict)
+    fault: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"unknown verdict {self.verdict!r}: one of {', '.join(VERDICTS)}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether every tensor was equal and nothing was found."""
+        return self.verdict == "exact"
+
+    @property
+    def tensor_instructions(self) -> int:
+        """How many of the accelerator's own instructions were executed."""
+        return self.counters.get("tensor_instructions", 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as plain values, with the keys that the JSON of a run has."""
+        return asdict(self)

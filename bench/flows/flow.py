@@ -1,0 +1,55 @@
+"""What a target contributes: its passes, its kernels, and how its instructions are modelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import tvm
+
+from bench.evaluate.registry import Evaluator
+from bench.flows.transformed import Transformed
+
+TARGETS = ("tensorcore", "hexagon", "vta")
+
+
+class Unsupported(Exception):  # noqa: N818 - a verdict, not an error of the bench
+    """A graph that a target cannot take; the message is the reason."""
+
+
+class Flow(Protocol):
+    """One accelerator family."""
+
+    target: str
+    artefact: str
+    """What its machine executes, in a word or two."""
+    quantization: Mapping[str, str]
+    """Options of :func:`bench.passes.quantize` that give a graph this target can take."""
+    overrides: Mapping[str, Evaluator]
+    """Its tensor operators through the models of its instructions."""
+
+    def transform(self, mod: tvm.IRModule) -> Transformed:
+        """Run the target's passes on an integer graph. Raises Unsupported."""
+
+    def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
+        """For each kernel the TensorIR function that computes it with plain code, for the device ``host``."""
+
+    def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
+        """The machine code of all kernels, as the target's machine loads it."""
+
+
+def flow_for(target: str) -> Flow:
+    """The flow of a target; ValueError names the valid ones."""
+    if target == "tensorcore":
+        from bench.flows.tensorcore import TensorCoreFlow
+
+        return TensorCoreFlow()
+    if target == "hexagon":
+        from bench.flows.hexagon import HexagonFlow
+
+        return HexagonFlow()
+    if target == "vta":
+        from bench.flows.vta import VtaFlow
+
+        return VtaFlow()
+    raise ValueError(f"unknown target {target!r}: one of {', '.join(TARGETS)}")

@@ -1,0 +1,63 @@
+"""Hexagon: NCHW32c graph, vrmpy kernels in one Hexagon ELF."""
+
+from __future__ import annotations
+
+import tvm
+
+from bench.evaluate.graph import attributes_of
+from bench.evaluate.instructions import vrmpy
+from bench.flows.kernel import PackedKernel, packed_kernels
+from bench.flows.transform import pack_and_lift
+from bench.flows.transformed import Transformed
+from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
+from bench.passes.plain_layer import PlainLayer
+from bench.passes.vrmpy import pack_vrmpy
+from kernels.hexagon.build import build_elf
+from kernels.hexagon.conv2d import conv2d_primfunc, schedule_conv2d
+from kernels.hexagon.dense import dense_primfunc, schedule_dense
+from kernels.hexagon.machine_code import without_vrmpy
+
+
+class HexagonFlow:
+    """A :class:`bench.flows.flow.Flow`."""
+
+    target = "hexagon"
+    artefact = "ELF (v67)"
+    quantization = {"scheme": "fixed", "data_dtype": "uint8"}
+    overrides = vrmpy.OVERRIDES
+
+    def transform(self, mod: tvm.IRModule) -> Transformed:
+        """NCHW32c layouts, channels padded to vrmpy's four products and 32 lanes."""
+        return pack_and_lift(mod, target=self.target, rewrite=pack_vrmpy, instruction=_instruction)
+
+    def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
+        """The kernels before scheduling."""
+        return {kernel.name: _primfunc(kernel) for kernel in packed_kernels(transformed)}
+
+    def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
+        """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
+        functions = {}
+        for kernel in packed_kernels(transformed):
+            schedule = schedule_dense if kernel.is_dense else schedule_conv2d
+            functions[kernel.name] = schedule(_primfunc(kernel))
+        elf = build_elf(functions)
+        return {HEXAGON_PROGRAM: elf, HEXAGON_TWIN: without_vrmpy(elf)}
+
+
+def _instruction(layer: PlainLayer) -> str:
+    return "vrmpybusv" if str(layer.weight.dtype) == "int8" else "vrmpyub"
+
+
+def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
+    data, weight = kernel.parameters[:2]
+    if kernel.is_dense:
+        return dense_primfunc(data.shape, weight.shape, data_dtype=data.dtype, weight_dtype=weight.dtype)
+    attributes = attributes_of(kernel.operator)
+    return conv2d_primfunc(
+        data.shape,
+        weight.shape,
+        strides=attributes["strides"],
+        padding=attributes["padding"],
+        data_dtype=data.dtype,
+        weight_dtype=weight.dtype,
+    )

@@ -1,0 +1,54 @@
+"""The result of a target's passes: the transformed graph, and what became of each layer and tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or dense layer of the integer graph.
+
+    ``instruction`` is the accelerator's instruction that computes it, or None; then ``why_not`` says why it
+    stays on the host. ``kernel`` is the private function of the transformed module that holds a tensorised
+    layer; ``result`` is the binding of ``main`` that receives its result.
+    """
+
+    name: str
+    operator: str
+    shapes: str
+    instruction: str | None
+    why_not: str | None
+    kernel: str | None
+    result: str
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """A tensor of the integer graph and the tensor of the transformed graph that holds its values.
+
+    ``layout`` is the packed layout of the transformed tensor (None: stored as in the integer graph, whose
+    axes ``axes`` names), ``shape`` the logical shape without padding.
+    """
+
+    original: str
+    transformed: str
+    axes: str
+    layout: str | None
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A graph after the passes of one target, still made of operators."""
+
+    target: str
+    mod: tvm.IRModule
+    report: tuple[Layer, ...]
+    correspondences: tuple[Correspondence, ...]
+
+    def correspondence(self, transformed: str) -> Correspondence | None:
+        """What the binding ``transformed`` of ``main`` holds of the integer graph, if anything."""
+        return next((entry for entry in self.correspondences if entry.transformed == transformed), None)

@@ -1,0 +1,110 @@
+"""VTA: packed graph, GEMM and ALU programs."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from bench.evaluate.graph import attributes_of
+from bench.evaluate.instructions import vta
+from bench.flows.flow import Unsupported
+from bench.flows.kernel import PackedKernel, packed_kernels
+from bench.flows.transform import pack_and_lift
+from bench.flows.transformed import Transformed
+from bench.passes.graph_pack import GraphPack, alu_chain
+from bench.passes.plain_layer import PlainLayer
+from kernels.vta.conv2d import conv2d
+from kernels.vta.dense import dense
+from kernels.vta.plain import conv2d_primfunc, dense_primfunc
+from simulators.vta.config import Config
+
+Step = tuple[str, int | str]
+
+
+class VtaFlow:
+    """A :class:`bench.flows.flow.Flow` for one configuration of VTA (default: the Pynq sample)."""
+
+    target = "vta"
+    artefact = "VTA program"
+    quantization = {"scheme": "pow2", "data_dtype": "int8"}
+    overrides = vta.OVERRIDES
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config or Config()
+
+    def transform(self, mod: tvm.IRModule) -> Transformed:
+        """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
+        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block_in)
+        return pack_and_lift(
+            mod, target=self.target, rewrite=rewrite, instruction=_instruction, absorb=alu_chain
+        )
+
+    def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
+        """The kernels as plain TensorIR."""
+        return {
+            kernel.name: (dense_primfunc if kernel.is_dense else conv2d_primfunc)(**self._arguments(kernel))
+            for kernel in packed_kernels(transformed)
+        }
+
+    def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
+        """``NAME.vta``, a program for each kernel."""
+        return {
+            f"{kernel.name}.vta": (dense if kernel.is_dense else conv2d)(**self._arguments(kernel)).to_bytes()
+            for kernel in packed_kernels(transformed)
+        }
+
+    def _arguments(self, kernel: PackedKernel) -> dict[str, object]:
+        data, weight = kernel.parameters[:2]
+        arguments: dict[str, object] = {
+            "data_shape": data.shape,
+            "weight_shape": weight.shape,
+            "epilogue": epilogue_of(kernel),
+            "config": self._config,
+        }
+        if not kernel.is_dense:
+            attributes = attributes_of(kernel.operator)
+            arguments |= {"strides": attributes["strides"], "padding": attributes["padding"]}
+        return arguments
+
+
+def _instruction(_: PlainLayer) -> str:
+    return "GEMM"
+
+
+def epilogue_of(kernel: PackedKernel) -> list[Step]:
+    """The operators behind a kernel's tensor operator as ALU steps, in order (kernels.vta.epilogue).
+
+    Raises Unsupported for an operand that VTA's ALU cannot have.
+    """
+    names = {parameter: parameter.name for parameter in kernel.function.params}
+    steps: list[Step] = []
+    for call in kernel.epilogue:
+        steps.extend(_steps(call, names))
+    return steps
+
+
+def _steps(call: relax.Call, names: dict[relax.Var, str]) -> list[Step]:
+    name = call.op.name
+    if name == "relax.astype":
+        return []
+    if name == "relax.nn.relu":
+        return [("max", 0)]
+    if name == "relax.clip":
+        low, high = (int(bound.value) for bound in call.args[1:])
+        return [("min", high), ("max", low)]
+    operations = {
+        "relax.add": "add",
+        "relax.maximum": "max",
+        "relax.minimum": "min",
+        "relax.right_shift": "shr",
+    }
+    return [(operations[name], _operand(call.args[1], names))]
+
+
+def _operand(operand: relax.Expr, names: dict[relax.Var, str]) -> int | str:
+    if isinstance(operand, GenericConst):
+        return int(operand.value.numpy().reshape(()))
+    if operand not in names:
+        raise Unsupported(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
+    return names[operand]
