@@ -1,1 +1,5 @@
-"""Graph passes: quantisation, and each target's rewriting of an integer graph."""
+"""Passes over Relax graphs."""
+
+from bench.passes.quantize import quantize, quantize_input
+
+__all__ = ["quantize", "quantize_input"]

@@ -58,15 +58,16 @@ def network(weights: Mapping[str, np.ndarray], *, batch: int) -> tvm.IRModule:
         result = emit(name, relax.op.nn.conv2d(source, weight, strides=stride, padding=padding))
         return emit(f"{name}_bias", relax.op.add(result, bias))
 
-    with builder.function("main", [data]), builder.dataflow():
-        relu1 = emit("relu1", relax.op.nn.relu(convolution("conv1", data, padding=1)))
-        relu2 = emit("relu2", relax.op.nn.relu(convolution("conv2", relu1, padding=1, stride=2)))
-        residual = emit("residual", relax.op.add(convolution("conv3", relu2, padding=1), relu2))
-        relu3 = emit("relu3", relax.op.nn.relu(residual))
-        relu4 = emit("relu4", relax.op.nn.relu(convolution("conv4", relu3, padding=0)))
-        pool = emit("pool", relax.op.mean(relu4, axis=[2, 3]))
-        dense = emit("dense", relax.op.matmul(pool, relax.const(weights["dense_weight"].T.copy())))
-        logits = relax.op.add(dense, relax.const(weights["dense_bias"]))
-        output = builder.emit_output(logits, name_hint="dense_bias")
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            relu1 = emit("relu1", relax.op.nn.relu(convolution("conv1", data, padding=1)))
+            relu2 = emit("relu2", relax.op.nn.relu(convolution("conv2", relu1, padding=1, stride=2)))
+            residual = emit("residual", relax.op.add(convolution("conv3", relu2, padding=1), relu2))
+            relu3 = emit("relu3", relax.op.nn.relu(residual))
+            relu4 = emit("relu4", relax.op.nn.relu(convolution("conv4", relu3, padding=0)))
+            pool = emit("pool", relax.op.mean(relu4, axis=[2, 3]))
+            dense = emit("dense", relax.op.matmul(pool, relax.const(weights["dense_weight"].T.copy())))
+            logits = relax.op.add(dense, relax.const(weights["dense_bias"]))
+            output = builder.emit_output(logits, name_hint="dense_bias")
         builder.emit_func_output(output)
     return builder.get()
