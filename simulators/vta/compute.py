@@ -1,0 +1,223 @@
+"""GEMM and ALU: an instruction's micro-ops and loops executed at once, as a few array operations.
+
+The functional simulator walks iter_out × iter_in × micro-ops one tile at a time. Here a plan turns them
+into index arrays. A plan depends on the micro-ops and the instruction's loops alone, never on data, so
+one plan serves every execution of the same kernel.
+
+Exactness. One product of two int8 is at most 2^14, so a float32 sum over at most 1024 of them stays
+within 2^24 whatever the order of addition, where every integer is a float32: longer reductions are cut
+at 1024 and added as int32, modulo 2^32.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from simulators.vta.isa import AluOpcode
+
+EXACT_REDUCTION = 1024
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where one operand of each iteration lies: micro-op field, and the factors of the two loops."""
+
+    base: np.ndarray
+    out: int
+    inner: int
+
+    def highest(self, iter_out: int, iter_in: int) -> int:
+        """Return the largest index over all iterations, of which there is at least one."""
+        return int(self.base.max()) + (iter_out - 1) * self.out + (iter_in - 1) * self.inner
+
+    def indices(self, iter_out: int, iter_in: int) -> np.ndarray:
+        """Return the index of each iteration in the order of execution, int64[iterations]."""
+        outer = np.arange(iter_out)[:, None, None] * self.out
+        inner = np.arange(iter_in)[None, :, None] * self.inner
+        return (outer + inner + self.base[None, None, :]).ravel()
+
+
+def span(indices: np.ndarray) -> np.ndarray | slice:
+    """Give the indices as a slice where they count up by one: a slice is used without a copy."""
+    first = int(indices.flat[0])
+    if indices.ndim == 1 and np.array_equal(indices, np.arange(first, first + indices.size)):
+        return slice(first, first + indices.size)
+    return indices
+
+
+# GEMM ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Product:
+    """acc[dst[g, p]] += Σ_r inp[src[p, r]] · wgt[wgt[g, r]]ᵀ; no two entries of dst are equal."""
+
+    dst: np.ndarray
+    src: np.ndarray
+    wgt: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index arrays."""
+        return self.dst.nbytes + self.src.nbytes + self.wgt.nbytes
+
+
+def plan_gemm(dst: Operand, src: Operand, wgt: Operand, iter_out: int, iter_in: int) -> list[Product]:
+    """Turn the iterations into matrix products.
+
+    A loop that moves dst but not wgt runs over pixels: it widens a product. Any other loop belongs to the
+    reduction or to the channels, and is unrolled into micro-ops. Those are grouped by dst (one group is one
+    reduction); groups that share their weights are stacked as pixels of one product, and then products that
+    read the same pixels as its channels.
+    """
+    loops = [(iter_out, dst.out, src.out, wgt.out), (iter_in, dst.inner, src.inner, wgt.inner)]
+    pixel_dst, pixel_src = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    flat = [dst.base, src.base, wgt.base]
+    for count, by_dst, by_src, by_wgt in loops:
+        steps = np.arange(count)
+        if by_wgt == 0 and by_dst != 0:
+            pixel_dst = (pixel_dst[:, None] + steps * by_dst).ravel()
+            pixel_src = (pixel_src[:, None] + steps * by_src).ravel()
+        else:
+            factors = (by_dst, by_src, by_wgt)
+            flat = [(steps[:, None] * by + base).ravel() for by, base in zip(factors, flat, strict=True)]
+    products = _products(flat, pixel_dst, pixel_src)
+    if all(np.unique(each.dst).size == each.dst.size for each in products):
+        return products
+    everything = [operand.indices(iter_out, iter_in) for operand in (dst, src, wgt)]
+    return _products(everything, np.zeros(1, np.int64), np.zeros(1, np.int64))
+
+
+def _products(flat: list[np.ndarray], pixel_dst: np.ndarray, pixel_src: np.ndarray) -> list[Product]:
+    """Group micro-ops (dst, src, wgt), each executed for every pixel, into products."""
+    order = np.argsort(flat[0], kind="stable")
+    dst, src, wgt = (each[order] for each in flat)
+    starts = np.flatnonzero(np.diff(dst, prepend=-1))
+    by_weights: dict[bytes, list[tuple[int, np.ndarray, np.ndarray]]] = {}
+    for begin, end in zip(starts.tolist(), [*starts[1:].tolist(), dst.size], strict=True):
+        by_weights.setdefault(wgt[begin:end].tobytes(), []).append(
+            (int(dst[begin]), src[begin:end], wgt[begin:end])
+        )
+    by_pixels: dict[tuple[int, bytes], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for groups in by_weights.values():
+        stacked = np.stack([each for _, each, _ in groups])
+        targets = np.array([each for each, _, _ in groups])
+        by_pixels.setdefault((len(groups), stacked.tobytes()), []).append((targets, stacked, groups[0][2]))
+    return [
+        Product(
+            dst=np.stack([(targets[:, None] + pixel_dst).ravel() for targets, _, _ in channels]),
+            src=(channels[0][1][:, None, :] + pixel_src[None, :, None]).reshape(-1, channels[0][1].shape[1]),
+            wgt=np.stack([weights for _, _, weights in channels]),
+        )
+        for channels in by_pixels.values()
+    ]
+
+
+def run_gemm(products: list[Product], acc: np.ndarray, inp: np.ndarray, wgt: np.ndarray) -> None:
+    """Add the products to acc int32[depth, batch, block], modulo 2^32; inp, wgt float32 tiles."""
+    _, batch, block_out = acc.shape
+    block_in = inp.shape[2]
+    step = EXACT_REDUCTION // block_in
+    for product in products:
+        channels, pixels = product.dst.shape
+        for begin in range(0, product.src.shape[1], step):
+            src, weights = product.src[:, begin : begin + step], product.wgt[:, begin : begin + step]
+            length = src.shape[1] * block_in
+            left = inp[src].swapaxes(1, 2).reshape(pixels * batch, length)
+            right = wgt[weights].swapaxes(1, 2).reshape(channels * block_out, length)
+            sums = (left @ right.T).astype(np.int32).reshape(pixels, batch, channels, block_out)
+            for channel in range(channels):
+                acc[span(product.dst[channel])] += sums[:, :, channel]
+
+
+# ALU -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """Iterations of an ALU instruction that may run at once: no one writes what another reads or writes."""
+
+    dst: np.ndarray | slice
+    src: np.ndarray | slice | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index arrays."""
+        return sum(each.nbytes for each in (self.dst, self.src) if isinstance(each, np.ndarray))
+
+
+def plan_alu(dst: Operand, src: Operand | None, iter_out: int, iter_in: int) -> list[Step]:
+    """Turn the iterations into steps with the result of one after the other; src None: an immediate."""
+    targets = dst.indices(iter_out, iter_in)
+    sources = None if src is None else src.indices(iter_out, iter_in)
+    if sources is None or not np.isin(sources, targets).any():
+        # Only iterations on the same dst depend on one another: the nth of each goes to the nth step.
+        ranks = _occurrence(targets)
+        picks = [np.flatnonzero(ranks == rank) for rank in range(int(ranks.max()) + 1)]
+    else:
+        bounds = _hazards(targets, sources)
+        picks = [np.arange(begin, end) for begin, end in pairwise(bounds)]
+    return [Step(span(targets[pick]), None if sources is None else span(sources[pick])) for pick in picks]
+
+
+def _occurrence(values: np.ndarray) -> np.ndarray:
+    """How many equal values stand before each."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    fresh = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    counts = np.diff(fresh, append=values.size)
+    ranks = np.empty(values.size, np.int64)
+    ranks[order] = np.arange(values.size) - np.repeat(fresh, counts)
+    return ranks
+
+
+def _hazards(targets: np.ndarray, sources: np.ndarray) -> list[int]:
+    """Bounds of runs in which no iteration touches what an earlier one of the run wrote."""
+    bounds = [0]
+    written_at: dict[int, int] = {}
+    for place, (target, source) in enumerate(zip(targets.tolist(), sources.tolist(), strict=True)):
+        if max(written_at.get(target, -1), written_at.get(source, -1)) >= bounds[-1]:
+            bounds.append(place)
+        written_at[target] = place
+    return [*bounds, targets.size]
+
+
+def _shift(x: np.ndarray, y: np.ndarray | int) -> np.ndarray:
+    """Arithmetic shift right by y, or left by -y; beyond 31 what the shifted-out bits leave behind."""
+    if isinstance(y, int):
+        if y >= 0:
+            return x >> min(y, 31)
+        return (x.view(np.uint32) << np.uint32(-y)).view(np.int32) if y > -32 else np.zeros_like(x)
+    right = x >> np.clip(y, 0, 31)
+    distance = np.clip(-y.astype(np.int64), 0, 31).astype(np.uint32)
+    left = np.where(y > -32, (np.ascontiguousarray(x).view(np.uint32) << distance).view(np.int32), 0)
+    return np.where(y >= 0, right, left)
+
+
+_OPERATIONS: dict[int, Callable[..., np.ndarray]] = {
+    AluOpcode.MIN: np.minimum,
+    AluOpcode.MAX: np.maximum,
+    AluOpcode.ADD: np.add,
+    AluOpcode.SHR: _shift,
+    AluOpcode.MUL: np.multiply,
+}
+
+
+def run_alu(steps: list[Step], opcode: int, immediate: int, acc: np.ndarray) -> int:
+    """Execute the steps on acc int32[depth, batch, block]; return the lanes shifted by 32 or more."""
+    operation, far = _OPERATIONS[opcode], 0
+    for step in steps:
+        if step.src is None:
+            operand: np.ndarray | np.int32 | int = (
+                immediate if opcode == AluOpcode.SHR else np.int32(immediate)
+            )
+        else:
+            operand = acc[step.src]
+        target = acc[step.dst]
+        if opcode == AluOpcode.SHR:
+            lanes = np.abs(np.asarray(operand, dtype=np.int64)) > 31
+            far += target.size if lanes.ndim == 0 and lanes else int(np.count_nonzero(lanes))
+        acc[step.dst] = operation(target, operand)
+    return far

@@ -1,0 +1,177 @@
+"""The configuration of a VTA: the keys of `vta_config.json`, and what follows from them."""
+
+import json
+from dataclasses import dataclass, field, fields
+
+UOP_BYTES = 4
+LOOP_BITS = 14
+IMMEDIATE_BITS = 16
+SRAM_ADDRESS_BITS = 16
+PAD_LIMIT = 15
+DRAM_PAGE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Config:
+    """The keys of a VTA configuration file; the defaults are the Pynq sample (apache/tvm-vta).
+
+    Sizes are base-2 logarithms: of bits for `*_WIDTH`, of bytes for `*_BUFF_SIZE`, of elements for the
+    two tile sizes. A combination that gives no working machine raises one ValueError that lists all
+    that is wrong with it. TARGET and HW_VER are carried along and mean nothing to the machine.
+    """
+
+    TARGET: str = field(default="pynq", compare=False)
+    HW_VER: str = field(default="0.0.2", compare=False)
+    LOG_INP_WIDTH: int = 3
+    LOG_WGT_WIDTH: int = 3
+    LOG_ACC_WIDTH: int = 5
+    LOG_BATCH: int = 0
+    LOG_BLOCK: int = 4
+    LOG_UOP_BUFF_SIZE: int = 15
+    LOG_INP_BUFF_SIZE: int = 15
+    LOG_WGT_BUFF_SIZE: int = 18
+    LOG_ACC_BUFF_SIZE: int = 17
+
+    def __post_init__(self) -> None:
+        problems = _problems(self)
+        if problems:
+            raise ValueError("not a VTA configuration: " + "; ".join(problems))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """Read the configuration in the text of a `vta_config.json`; ValueError where it is none."""
+        try:
+            keys = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a VTA configuration: not JSON ({error})") from None
+        if not isinstance(keys, dict):
+            raise ValueError("not a VTA configuration: the JSON is not an object")
+        valid = [each.name for each in fields(cls)]
+        unknown = sorted(set(keys) - set(valid))
+        if unknown:
+            raise ValueError(f"not a VTA configuration: unknown keys {unknown}; the keys are {valid}")
+        return cls(**keys)
+
+    @property
+    def batch(self) -> int:
+        """Rows of one INP, ACC and OUT element."""
+        return 1 << self.LOG_BATCH
+
+    @property
+    def block(self) -> int:
+        """Channels of one element, and rows and columns of one WGT element."""
+        return 1 << self.LOG_BLOCK
+
+    @property
+    def inp_bytes(self) -> int:
+        """Bytes of one INP (and OUT) element, batch × block int8."""
+        return self.batch * self.block
+
+    @property
+    def wgt_bytes(self) -> int:
+        """Bytes of one WGT element, block (out) × block (in) int8."""
+        return self.block * self.block
+
+    @property
+    def acc_bytes(self) -> int:
+        """Bytes of one ACC element, batch × block int32."""
+        return 4 * self.batch * self.block
+
+    @property
+    def uop_bits(self) -> int:
+        """Width of a micro-op index."""
+        return self.LOG_UOP_BUFF_SIZE - 2
+
+    @property
+    def inp_bits(self) -> int:
+        """Width of an INP index."""
+        return self.LOG_INP_BUFF_SIZE - self.LOG_BATCH - self.LOG_BLOCK - self.LOG_INP_WIDTH + 3
+
+    @property
+    def wgt_bits(self) -> int:
+        """Width of a WGT index."""
+        return self.LOG_WGT_BUFF_SIZE - 2 * self.LOG_BLOCK - self.LOG_WGT_WIDTH + 3
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of an ACC index; OUT has the same depth."""
+        return self.LOG_ACC_BUFF_SIZE - self.LOG_BATCH - self.LOG_BLOCK - self.LOG_ACC_WIDTH + 3
+
+    @property
+    def uop_depth(self) -> int:
+        """Micro-ops that the UOP memory holds."""
+        return 1 << self.uop_bits
+
+    @property
+    def inp_depth(self) -> int:
+        """Elements that the INP memory holds."""
+        return 1 << self.inp_bits
+
+    @property
+    def wgt_depth(self) -> int:
+        """Elements that the WGT memory holds."""
+        return 1 << self.wgt_bits
+
+    @property
+    def acc_depth(self) -> int:
+        """Elements that the ACC memory holds, and OUT too."""
+        return 1 << self.acc_bits
+
+    @property
+    def bitstream(self) -> str:
+        """The name VTA gives this configuration, as in `1x16_i8w8a32_15_15_18_17`."""
+        widths = f"i{1 << self.LOG_INP_WIDTH}w{1 << self.LOG_WGT_WIDTH}a{1 << self.LOG_ACC_WIDTH}"
+        sizes = (
+            self.LOG_UOP_BUFF_SIZE,
+            self.LOG_INP_BUFF_SIZE,
+            self.LOG_WGT_BUFF_SIZE,
+            self.LOG_ACC_BUFF_SIZE,
+        )
+        return "_".join([f"{self.batch}x{self.block}", widths, *map(str, sizes)])
+
+
+def _problems(config: Config) -> list[str]:
+    """All that keeps a configuration from being a machine, in words."""
+    numbers = {
+        each.name: getattr(config, each.name) for each in fields(config) if each.name.startswith("LOG_")
+    }
+    wrong = [
+        f"{name} is {value!r}, not a number from 0 to 30"
+        for name, value in numbers.items()
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 30
+    ]
+    if wrong:
+        return wrong
+    for name, only in (("LOG_INP_WIDTH", 3), ("LOG_WGT_WIDTH", 3), ("LOG_ACC_WIDTH", 5)):
+        if numbers[name] != only:
+            wrong.append(f"{name} is {numbers[name]}, and only {only} is supported")
+    memories = {
+        "UOP": (config.uop_bits, UOP_BYTES),
+        "INP": (config.inp_bits, config.inp_bytes),
+        "WGT": (config.wgt_bits, config.wgt_bytes),
+        "ACC": (config.acc_bits, config.acc_bytes),
+    }
+    for memory, (bits, element_bytes) in memories.items():
+        if bits < 1:
+            wrong.append(f"LOG_{memory}_BUFF_SIZE holds fewer than two elements of {element_bytes} bytes")
+        if bits > SRAM_ADDRESS_BITS:
+            wrong.append(
+                f"LOG_{memory}_BUFF_SIZE holds 2^{bits} elements, and sram_base has {SRAM_ADDRESS_BITS} bits"
+            )
+        if element_bytes > DRAM_PAGE_BYTES:
+            wrong.append(
+                f"an element of {memory} has {element_bytes} bytes, and at most {DRAM_PAGE_BYTES} are allowed"
+            )
+    if wrong:
+        return wrong
+    source_bits = max(config.acc_bits, config.inp_bits)
+    words = {
+        "a micro-op": (config.acc_bits + source_bits + config.wgt_bits, 32),
+        "the first word of GEMM and ALU": (8 + 2 * config.uop_bits + 1 + 2 * LOOP_BITS, 64),
+        "the factors of GEMM": (2 * (config.acc_bits + config.inp_bits + config.wgt_bits), 64),
+        "the second word of ALU": (2 * (config.acc_bits + config.inp_bits) + 4 + IMMEDIATE_BITS, 64),
+    }
+    return [f"{word} needs {need} bits of {limit}" for word, (need, limit) in words.items() if need > limit]
+
+
+PYNQ = Config()
