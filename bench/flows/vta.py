@@ -16,7 +16,7 @@ from bench.passes.graph_pack import GraphPack, alu_chain
 from bench.passes.plain_layer import PlainLayer
 from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
-from kernels.vta.plain import conv2d_primfunc, dense_primfunc
+from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
 
 Step = tuple[str, int | str]
@@ -35,7 +35,7 @@ class VtaFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
-        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block_in)
+        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block)
         return pack_and_lift(
             mod, target=self.target, rewrite=rewrite, instruction=_instruction, absorb=alu_chain
         )

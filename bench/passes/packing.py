@@ -249,8 +249,8 @@ def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.
     """A constant operand of an elementwise operator whose tensors are packed as ``like``."""
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
-        leading = next((index for index, extent in enumerate(packed.shape) if extent != 1), 0)
-        return packed.reshape(packed.shape[leading:])
+        # The outermost dimension need not be there to broadcast: a bias is (C/16, 1, 1, 1, 16).
+        return packed[0] if packed.ndim and packed.shape[0] == 1 else packed
     if constant.ndim == 1:
         shape = [1] * len(like.axes)
         shape[int(call.attrs["axis"])] = constant.size

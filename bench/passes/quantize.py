@@ -367,8 +367,14 @@ class _Quantizer:
         return self.residual(variable, *(self.residual_side(side) for side in (left, right)))
 
     def residual_side(self, expression: Expr) -> _Value:
-        """Give one side of an addition: what others use as well is stored as data, and added as such."""
+        """Give one side of an addition: what others use as well is stored as data, and added as such.
+
+        Of scheme "pow2" with int8 every side is: a machine that stores 8 bits of an accumulator, as VTA
+        does, can then compute the layer before the addition.
+        """
         value = self.operand(expression)
+        if self.options.power_of_two and self.options.data_dtype == "int8":
+            return self.data(value)
         uses = sum(
             argument.same_as(expression)
             for producer in self.producers.values()

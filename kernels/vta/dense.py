@@ -23,7 +23,7 @@ def dense(
 
     data (M/b, K/c, b, c) and weight (O/c, K/c, c, c), out before in, are int8; the result "out" is int8
     (M/b, O/c, b, c), the low 8 bits of the accumulators after the epilogue (kernels.vta.epilogue; its
-    tensors are (O/c, 1, 1, b, c), as for conv2d). The arguments are "data", "weight" and the epilogue's
+    tensors are (O/c, b, c)). The arguments are "data", "weight" and the epilogue's
     tensors. ValueError names a shape or step that does not fit, or the memory that cannot hold a tile.
     """
     layer = Layer.of(data_shape, weight_shape, config)
@@ -99,7 +99,7 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
     data = builder.buffer("data", "input", (layer.rows, layer.inputs, b, c), "int8")
     weight = builder.buffer("weight", "weight", (layer.outputs, layer.inputs, c, c), "int8")
     tensors = [
-        builder.buffer(name, "bias", (layer.outputs, 1, 1, b, c), "int32") for name in tensors_of(steps)
+        builder.buffer(name, "bias", (layer.outputs, b, c), "int32") for name in tensors_of(steps)
     ]
     out = builder.buffer("out", "output", (layer.rows, layer.outputs, b, c), "int8")
     first_tensor = tile.outputs * tile.rows

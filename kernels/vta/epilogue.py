@@ -1,7 +1,8 @@
 """What follows the accumulation of a layer: ALU steps, in order, on the int32 accumulators.
 
 A step is (operation, operand). Operations are those of VTA's ALU: add, mul, min, max, shr. The operand is
-an immediate of 16 bits, or the name of a tensor with one int32 a channel, shape (O/c, 1, 1, b, c), which
+an immediate of 16 bits, or the name of a tensor with one int32 a channel, shape (O/c, 1, 1, b, c)
+for a convolution and (O/c, b, c) for a dense layer, which
 becomes an argument of the layer under that name. The result's low 8 bits are stored.
 """
 

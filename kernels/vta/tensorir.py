@@ -77,7 +77,9 @@ def _with_epilogue(
     arguments: list[te.Tensor], acc: te.Tensor, steps: tuple[Step, ...], outputs: int, config: Config
 ) -> tirx.PrimFunc:
     """Append the epilogue as one expression, whose low 8 bits are the result."""
-    shape = (outputs, 1, 1, config.batch, config.block)
+    # One value a channel, in the shape that broadcasts to the result: (O/c, 1, 1, b, c) or (O/c, b, c).
+    positions = (1,) * (len(acc.shape) - 4)
+    shape = (outputs, *positions, config.batch, config.block)
     tensors = {name: te.placeholder(shape, "int32", name) for name in tensors_of(steps)}
 
     def result(*index: tirx.Var) -> tirx.Expr:
@@ -86,7 +88,7 @@ def _with_epilogue(
             if step.tensor is None:
                 operand = tirx.const(step.immediate, "int32")
             else:
-                operand = tensors[step.tensor][index[1], 0, 0, index[-2], index[-1]]
+                operand = tensors[step.tensor][(index[1], *(0 for _ in positions), *index[-2:])]
             value = _operation(step.opcode, value, operand)
         return value.astype("int8")
 

@@ -29,7 +29,7 @@ class VtaMachine:
         *inputs, output = arguments
         buffers = program.arguments
         arrays = {
-            buffer.name: array.reshape(buffer.shape) for buffer, array in zip(buffers, inputs, strict=True)
+            buffer.name: array for buffer, array in zip(buffers, inputs, strict=True)
         }
         outputs, report = program.run(self._machine, arrays)
         output[...] = outputs[program.outputs[0].name].reshape(output.shape)
