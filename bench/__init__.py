@@ -1,1 +1,22 @@
-"""bitexact: what a user touches - passes, flows, devices, comparison and the command line."""
+"""bitexact: what a user touches - passes, flows, devices, comparison and the command line.
+
+``transform`` runs a target's passes on an integer graph, ``run`` takes a graph all the way to a verdict.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.pipeline import run, transform
+
+__all__ = ["run", "transform"]
+
+
+def __getattr__(name: str) -> Any:
+    # TVM takes most of a second to import; `bitexact list` and `import bench.layout` need none of it.
+    if name in __all__:
+        from bench.pipeline import run, transform
+
+        return {"run": run, "transform": transform}[name]
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

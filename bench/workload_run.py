@@ -1,0 +1,52 @@
+"""A shipped workload on one target: quantise it as the target needs it, run it, and measure its accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.compare.verdict import Verdict
+from bench.evaluate import evaluate
+from bench.faults import Fault
+from bench.flows.flow import flow_for
+from bench.passes.quantize import quantize, quantize_input
+from bench.pipeline import DEFAULT_TIMEOUT, Progress, run
+from bench.workloads import Workload
+
+
+def run_workload(
+    workload: Workload,
+    target: str,
+    device: str = "sim",
+    *,
+    scheme: str | None = None,
+    fault: Fault | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    progress: Progress = lambda _: None,
+) -> Verdict:
+    """Run ``workload`` on ``target`` and ``device``.
+
+    ``scheme`` (fixed or pow2) replaces the quantisation that the target prefers. The verdict's ``accuracy``
+    has the share of right answers of the float network and of the integer graph. Errors are those of
+    :func:`bench.pipeline.run`.
+    """
+    options = dict(flow_for(target).quantization)
+    if scheme:
+        options["scheme"] = scheme
+    progress("quantising")
+    module = quantize(workload.module, workload.calibration, **options)
+    inputs = quantize_input(module, workload.images)
+    verdict = run(
+        module,
+        inputs,
+        target,
+        device,
+        workload=workload.name,
+        fault=fault,
+        timeout=timeout,
+        progress=progress,
+    )
+    accuracy = {
+        "float": workload.accuracy(evaluate(workload.module, workload.images)),
+        "integer": workload.accuracy(evaluate(module, inputs)),
+    }
+    return replace(verdict, accuracy=accuracy)
