@@ -13,12 +13,8 @@ from kernels.faults import FaultNotPlanted
 # wmma.mma... {d}, {a}, {b}, {c};  b is the third list of registers.
 _MULTIPLY = re.compile(r"wmma\.mma\.sync\S*\s+(?:\{[^}]*\},\s*){2}\{(?P<b>[^}]*)\}")
 _SIGNED_OPERANDS = re.compile(r"(wmma\.(?:load\.[ab]|mma)\.sync\S*)")
-# A test of an unsigned number against a constant that chooses between two places further down. A loop's
-# own test goes back instead and is followed by no second branch.
-_BOUND = re.compile(
-    r"(?P<test>setp\.lt\.u32\s+(?P<predicate>%p\d+),\s*%r\d+,\s*)(?P<bound>\d+)"
-    r"(?P<branches>;\s*@(?P=predicate)\s+bra\s+\S+;\s*bra\.uni\s)"
-)
+_CHOICE = re.compile(r"@(?P<predicate>%p\d+)\s+bra\s+(?P<taken>\$\w+);\s*bra\.uni\s+(?P<other>\$\w+);")
+_LEAVE = re.compile(r"bra\.uni\s+(\$\w+);")
 
 
 def swap_fragment_registers(ptx_text: str) -> str:
@@ -46,13 +42,46 @@ def unsigned_weights(ptx_text: str) -> str:
 
 
 def drop_padding_row(ptx_text: str) -> str:
-    """Take the last row of the image for padding: the bound of the test on the row is one too low.
+    """Take the outermost row of the image for padding: the bound of the test on the row is off by one.
 
-    NVRTC writes the test whether a row lies in an image of H rows as one unsigned comparison with H.
+    Acts on every branch that either loads from global memory or stores zeros to shared memory, where the
+    choice hangs on a comparison of a number with a constant. NVRTC writes the test whether a row lies in
+    an image of H rows so, unless it merges it with the test on the column.
     """
-    edited, planted = _BOUND.subn(
-        lambda match: f"{match['test']}{int(match['bound']) - 1}{match['branches']}", ptx_text
-    )
-    if not planted:
-        raise FaultNotPlanted("drop_padding_row: no load is guarded by an unsigned bound: is there padding?")
-    return edited
+    edits: dict[int, tuple[int, str]] = {}
+    for choice in _CHOICE.finditer(ptx_text):
+        if _loads_or_pads(ptx_text, choice["taken"], choice["other"]):
+            bound = _bound(ptx_text, choice["predicate"])
+            if bound:
+                step = -1 if bound["relation"] == "lt" else 1
+                edits[bound.start("limit")] = (bound.end("limit"), str(int(bound["limit"]) + step))
+    if not edits:
+        raise FaultNotPlanted(
+            "drop_padding_row: no comparison chooses between a load and zeros: is there padding?"
+        )
+    for start in sorted(edits, reverse=True):
+        end, limit = edits[start]
+        ptx_text = ptx_text[:start] + limit + ptx_text[end:]
+    return ptx_text
+
+
+def _loads_or_pads(text: str, taken: str, other: str) -> bool:
+    """Whether the code at `taken` loads from global memory, and that at `other` only fills shared memory."""
+    loading = text.find(f"\n{taken}:")
+    leave = _LEAVE.search(text, loading) if loading >= 0 else None
+    filling = text.find(f"\n{other}:")
+    join = text.find(f"\n{leave[1]}:", filling) if leave and filling >= 0 else -1
+    if leave is None or join < 0:
+        return False
+    fill = text[filling:join]
+    return "ld.global" in text[loading : leave.start()] and "ld.global" not in fill and "st.shared" in fill
+
+
+def _bound(text: str, predicate: str) -> re.Match[str] | None:
+    """Find the comparison that a predicate, or one that it is the conjunction of, comes from."""
+    compared = rf"setp\.(?P<relation>lt|gt)\.[su]32\s+{predicate},\s*%r\d+,\s*(?P<limit>-?\d+);"
+    found = re.search(compared, text)
+    if found:
+        return found
+    both = re.search(rf"and\.pred\s+{predicate},\s*(%p\d+),\s*(%p\d+);", text)
+    return (_bound(text, both[1]) or _bound(text, both[2])) if both else None

@@ -90,7 +90,7 @@ def test_buffers_are_put_in_the_order_of_the_entry_point(kernel):
     assert kernel.in_kernel_order({"data": 1, "weight": 2, "out": 3}) == [
         {"data": 1, "weight": 2, "out": 3}[name] for name in names
     ]
-    with pytest.raises(ValueError, match="layer_kernel takes data, .*; given are data, bias"):
+    with pytest.raises(ValueError, match=r"layer_kernel takes data, .*; given are data, bias"):
         kernel.in_kernel_order({"data": 1, "bias": 2})
 
 
@@ -102,5 +102,5 @@ def test_the_entry_point_takes_one_pointer_for_each_argument(kernel):
 def test_a_function_that_is_not_scheduled_for_cuda_is_refused():
     a = te.placeholder((8,), "int32", name="a")
     function = te.create_prim_func([a, te.compute((8,), lambda i: a[i] + 1, name="b")])
-    with pytest.raises(Exception, match="Memory verification failed|must be scheduled"):
+    with pytest.raises(ValueError, match="plain lowers to 0 CUDA kernels: it must be scheduled as one"):
         compile_ptx(function, name="plain")

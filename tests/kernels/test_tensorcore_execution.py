@@ -1,0 +1,168 @@
+"""The PTX of the layers, executed on the PTX machine, equals plain int64 NumPy on unpacked operands."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from kernels.faults import FaultNotPlanted
+from kernels.tensorcore import faults
+from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
+from kernels.tensorcore.dense import dense_primfunc, schedule_dense
+from kernels.tensorcore.ptx import PtxKernel, compile_ptx
+from kernels.tensorcore.tiling import Tiling
+from simulators import ptx
+from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, wrap
+
+DIGITS = {
+    "conv1, 1 to 24 channels, batch 8": Conv(8, 8, 8, 16, 32, (3, 3), padding=(1, 1, 1, 1)),
+    "conv1, 1 to 24 channels, batch 16": Conv(8, 8, 16, 16, 32, (3, 3), padding=(1, 1, 1, 1)),
+    "conv2, 24 to 40 channels, stride 2, batch 8": Conv(
+        8, 8, 8, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)
+    ),
+    "conv2, 24 to 40 channels, stride 2, batch 16": Conv(
+        8, 8, 16, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)
+    ),
+    "conv3, 40 to 40 channels, batch 8": Conv(4, 4, 8, 48, 64, (3, 3), padding=(1, 1, 1, 1)),
+    "conv3, 40 to 40 channels, batch 16": Conv(4, 4, 16, 48, 64, (3, 3), padding=(1, 1, 1, 1)),
+    "conv4, 40 to 64 channels, 1x1, batch 8": Conv(4, 4, 8, 48, 64, (1, 1)),
+    "conv4, 40 to 64 channels, 1x1, batch 16": Conv(4, 4, 16, 48, 64, (1, 1)),
+}
+OTHERS = {
+    "one tile": Conv(1, 1, 8, 16, 32, (1, 1)),
+    "padding left and bottom": Conv(5, 6, 8, 16, 32, (3, 3), padding=(0, 2, 1, 0)),
+    "padding top and right": Conv(5, 6, 8, 16, 32, (3, 3), padding=(2, 0, 0, 1)),
+    "padding wider than the kernel": Conv(3, 3, 8, 16, 32, (2, 2), padding=(3, 4, 3, 2)),
+    "dilation 2": Conv(7, 7, 8, 16, 32, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2)),
+    "dilation 2 and 3, strides 3 and 2": Conv(
+        9, 11, 8, 16, 32, (3, 3), strides=(3, 2), padding=(1, 2, 3, 4), dilation=(2, 3)
+    ),
+    "uint8": Conv(5, 5, 16, 32, 32, (3, 3), padding=(1, 1, 1, 1), dtype="uint8"),
+    "three row tiles, three columns, five steps": Conv(2, 3, 24, 80, 96, (1, 2)),
+}
+
+
+@cache
+def compiled_conv2d(conv, tiling=None) -> PtxKernel:
+    function = conv2d_primfunc(conv.data_shape, **conv.options())
+    return compile_ptx(schedule_conv2d(function, tiling=tiling), name="conv2d")
+
+
+def launch(kernel, data, weight, *, text=None):
+    """Run a kernel (or an edited text of it) on the PTX machine: its output, and the report."""
+    shape = next(argument.shape for argument in kernel.arguments if argument.name == "out")
+    out = np.full(shape, 0x5A5A5A5A, np.int32)
+    report = ptx.parse(kernel.text if text is None else text).launch(
+        kernel.entry,
+        kernel.grid,
+        kernel.block,
+        kernel.in_kernel_order({"data": data, "weight": pack(weight), "out": out}),
+        dynamic_shared=kernel.dynamic_shared,
+    )
+    return out, report
+
+
+def assert_exact(conv, kernel, data, weight):
+    out, report = launch(kernel, data, weight)
+    np.testing.assert_array_equal(out, conv2d(conv, data, weight))
+    assert report.findings == []
+    height, width, batch, channels = out.shape
+    products = height * width * batch * channels * conv.kernel[0] * conv.kernel[1] * conv.in_channels
+    assert report.counters["tensor_instructions"] == products // (8 * 32 * 16)
+    return report
+
+
+@pytest.mark.parametrize("conv", (DIGITS | OTHERS).values(), ids=DIGITS | OTHERS)
+def test_convolution_is_exact(conv):
+    data, weight = operands(conv.data_shape, conv.dtype, 5), operands(conv.weight_shape, conv.dtype, 6)
+    assert_exact(conv, compiled_conv2d(conv), data, weight)
+
+
+CORNERS = {
+    "int8, least by least": ("int8", -128, -128),
+    "int8, least by greatest": ("int8", -128, 127),
+    "uint8, greatest by greatest": ("uint8", 255, 255),
+    "uint8, zero by greatest": ("uint8", 0, 255),
+}
+
+
+@pytest.mark.parametrize(("dtype", "datum", "weight"), CORNERS.values(), ids=CORNERS)
+def test_ends_of_the_operand_range(dtype, datum, weight):
+    conv = Conv(3, 3, 8, 32, 32, (3, 3), padding=(1, 1, 1, 1), dtype=dtype)
+    assert_exact(
+        conv,
+        compiled_conv2d(conv),
+        np.full(conv.data_shape, datum, dtype),
+        np.full(conv.weight_shape, weight, dtype),
+    )
+
+
+TILINGS = {
+    "one warp, one tile": Tiling(),
+    "staged by kernel position": Tiling(row_tiles=2, chunk=2, stage_kernel_row=False),
+    "warps along all three axes": Tiling(position_warps=2, row_warps=2, column_warps=2, chunk=3),
+    "tiles along all three axes": Tiling(position_tiles=2, row_tiles=2, column_tiles=2, chunk=3),
+}
+
+
+@pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
+def test_every_tiling_computes_the_same(tiling):
+    conv = Conv(4, 4, 32, 96, 128, (3, 3), padding=(1, 1, 1, 1), strides=(2, 1))
+    data, weight = operands(conv.data_shape, conv.dtype, 7), operands(conv.weight_shape, conv.dtype, 8)
+    assert_exact(conv, compiled_conv2d(conv, tiling), data, weight)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize(("batch", "length", "units"), [(8, 64, 32), (16, 64, 32), (256, 64, 32), (24, 80, 96)])
+def test_dense_is_exact(batch, length, units, dtype):
+    data, weight = operands((batch, length), dtype, 9), operands((units, length), dtype, 10)
+    function = schedule_dense(dense_primfunc((batch, length), units=units, dtype=dtype))
+    out, report = launch(compile_ptx(function, name="dense"), data, weight)
+    np.testing.assert_array_equal(out, wrap(data.astype(np.int64) @ weight.astype(np.int64).T))
+    assert report.findings == []
+    assert report.counters["tensor_instructions"] == batch * length * units // (8 * 32 * 16)
+
+
+# Layers of the digits network as it is run, batch 256: (layer, most warp instructions per tensor instruction).
+BATCHED = {
+    "conv1": (Conv(8, 8, 256, 16, 32, (3, 3), padding=(1, 1, 1, 1)), 12),
+    "conv2": (Conv(8, 8, 256, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)), 12),
+    "conv3": (Conv(4, 4, 256, 48, 64, (3, 3), padding=(1, 1, 1, 1)), 12),
+    "conv4": (Conv(4, 4, 256, 48, 64, (1, 1)), 12),
+}
+
+
+@pytest.mark.parametrize(("conv", "most"), BATCHED.values(), ids=BATCHED)
+def test_few_instructions_surround_each_tensor_instruction(conv, most):
+    data, weight = operands(conv.data_shape, conv.dtype, 11), operands(conv.weight_shape, conv.dtype, 12)
+    counters = assert_exact(conv, compiled_conv2d(conv), data, weight).counters
+    assert counters["warp_instructions"] < most * counters["tensor_instructions"]
+
+
+FAULTS = {
+    "swap_fragment_registers": faults.swap_fragment_registers,
+    "unsigned_weights": faults.unsigned_weights,
+    "drop_padding_row": faults.drop_padding_row,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    "conv",
+    [conv for name, conv in (DIGITS | OTHERS).items() if conv.dtype == "int8" and conv.padding[0] * conv.padding[2]],
+    ids=[n for n, conv in (DIGITS | OTHERS).items() if conv.dtype == "int8" and conv.padding[0] * conv.padding[2]],
+)
+def test_a_planted_fault_changes_the_result(conv, fault):
+    data, weight = operands(conv.data_shape, conv.dtype, 13), operands(conv.weight_shape, conv.dtype, 14)
+    kernel = compiled_conv2d(conv)
+    out, _ = launch(kernel, data, weight, text=fault(kernel.text))
+    assert (out != conv2d(conv, data, weight)).any()
+
+
+def test_faults_without_a_place_say_so():
+    with pytest.raises(FaultNotPlanted, match="no WMMA instruction has signed"):
+        faults.unsigned_weights(compiled_conv2d(OTHERS["uint8"]).text)
+    with pytest.raises(FaultNotPlanted, match="no load is guarded"):
+        faults.drop_padding_row(compiled_conv2d(DIGITS["conv4, 40 to 64 channels, 1x1, batch 8"]).text)
+    with pytest.raises(FaultNotPlanted, match="no B fragment"):
+        faults.swap_fragment_registers(".version 9.0")
