@@ -1,7 +1,10 @@
-"""The layers as plain TensorIR on the same packed tensors: what TVM compiles for a CPU, with no instruction in it.
+"""The layers as plain TensorIR on the same packed tensors: what TVM compiles for a CPU.
 
 A description and the program of the same layer take the same arguments in the same order (data, weight, the
 epilogue's tensors, out) and compute the same bytes.
+
+TVM tells LLVM that int32 sums and products never overflow, and LLVM makes use of it: (x + 32767 + y) max 0
+came out wrong here. VTA wraps, so the epilogue adds and multiplies in int64 and keeps the low half.
 """
 
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ def conv2d_primfunc(
     epilogue: Sequence[tuple[str, int | str]] = (),
     config: Config = PYNQ,
 ) -> tirx.PrimFunc:
-    """Describe the layer of `kernels.vta.conv2d.conv2d` with the same arguments; same errors for bad shapes."""
+    """Describe the layer of `kernels.vta.conv2d.conv2d` with the same arguments and errors."""
     layer = Conv2dLayer.of(data_shape, weight_shape, strides, padding, config)
     rows, columns, c = layer.rows, layer.columns, layer.block
     data = te.placeholder(tuple(data_shape), "int8", "data")
@@ -58,7 +61,7 @@ def dense_primfunc(
     epilogue: Sequence[tuple[str, int | str]] = (),
     config: Config = PYNQ,
 ) -> tirx.PrimFunc:
-    """Describe the layer of `kernels.vta.dense.dense` with the same arguments; same errors for bad shapes."""
+    """Describe the layer of `kernels.vta.dense.dense` with the same arguments and errors."""
     layer = DenseLayer.of(data_shape, weight_shape, config)
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
@@ -97,12 +100,12 @@ def _with_epilogue(
 
 
 def _operation(opcode: AluOpcode, value: tirx.Expr, operand: tirx.Expr) -> tirx.Expr:
-    """Write one ALU operation on int32, which wraps."""
+    """Write one ALU operation on int32; sums and products wrap."""
     match opcode:
         case AluOpcode.ADD:
-            return value + operand
+            return (value.astype("int64") + operand.astype("int64")).astype("int32")
         case AluOpcode.MUL:
-            return value * operand
+            return (value.astype("int64") * operand.astype("int64")).astype("int32")
         case AluOpcode.MIN:
             return te.min(value, operand)
         case AluOpcode.MAX:
