@@ -45,7 +45,7 @@ def requantize(
     `data` is int32 of any shape. `multiplier` and `shift` are int32, both scalars (shape ()) or both of
     shape (C,), one for each position of `axis` of the data. The result has the shape of the data and
     `out_dtype` (int8, uint8 or int32), at whose ends it saturates. ValueError for anything else, and for a
-    constant shift outside -31..31; the result of such a shift that is no constant is undefined.
+    constant shift outside -31..31; such a shift that is no constant acts as the nearest end of that range.
     """
     return call(
         _OPERATOR,
@@ -101,7 +101,10 @@ def _legalize(builder: relax.BlockBuilder, expression: Call) -> Expr:
         def element(*indices: tirx.Var) -> tirx.Expr:
             channel = (indices[axis],) if per_channel else ()
             product = data(*indices).astype("int64") * multiplier(*channel).astype("int64")
-            value = round_shift(product, shift(*channel).astype("int64"), rounding)
+            # TVM 0.27 bounds `x >> n` by its corners, and takes a negative n modulo 64: without a range for
+            # the shift its simplifier removes the lower end of the saturation.
+            bits = tirx.min(tirx.max(shift(*channel), SHIFTS[0]), SHIFTS[-1]).astype("int64")
+            value = round_shift(product, bits, rounding)
             return _saturate(value + _int64(zero_point), out_dtype)
 
         return te.compute(data.shape, element, name="requantize")
