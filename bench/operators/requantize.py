@@ -46,7 +46,7 @@ def requantize(
     (C,), one for each position of `axis` of the data, or both of the data's rank with each extent that of the
     data or 1, which broadcasts (per channel in a packed layout). The result has the shape of the data and
     `out_dtype` (int8, uint8 or int32), at whose ends it saturates. ValueError for anything else, and for a
-    constant shift outside -31..31; the result of such a shift that is no constant is undefined.
+    constant shift outside -31..31; such a shift that is no constant acts as the nearest end of that range.
     """
     return call(
         _OPERATOR,
@@ -111,7 +111,10 @@ def _legalize(builder: relax.BlockBuilder, expression: Call) -> Expr:
             else:
                 channel = [0 if extent == 1 else index for index, extent in zip(indices, factor, strict=False)]
             product = data(*indices).astype("int64") * multiplier(*channel).astype("int64")
-            value = round_shift(product, shift(*channel).astype("int64"), rounding)
+            # TVM 0.27 bounds `x >> n` by its corners, and takes a negative n modulo 64: without a range for
+            # the shift its simplifier removes the lower end of the saturation.
+            bits = tirx.min(tirx.max(shift(*channel), SHIFTS[0]), SHIFTS[-1]).astype("int64")
+            value = round_shift(product, bits, rounding)
             return _saturate(value + _int64(zero_point), out_dtype)
 
         return te.compute(data.shape, element, name="requantize")
