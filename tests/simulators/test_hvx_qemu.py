@@ -111,8 +111,8 @@ FUNCTION(vrmpy) {
 }
 """
 NAMES = [
-    "copy", "describe", "leave_unwritten", "refuse", "refuse_silently", "overrun", "underrun", "spoil_the_input",
-    "read_null", "hang", "exit_with_3", "workspace", "workspace_of_4_gib", "parallel", "vrmpy",
+    "copy", "describe", "leave_unwritten", "refuse", "refuse_silently", "overrun", "underrun",
+    "spoil_the_input", "read_null", "hang", "exit_with_3", "workspace", "workspace_of_4_gib", "parallel", "vrmpy",
 ]  # fmt: skip
 
 
