@@ -23,37 +23,37 @@ INTRINSICS: MappingProxyType[tuple[str, str], tuple[str, str]] = MappingProxyTyp
 
 
 def _description(weight_dtype: str) -> PrimFunc:
-    @T.prim_func(s_tir=True, check_well_formed=False)
-    def vrmpy_description(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (4,), "uint8", offset_factor=1)  # noqa: N806
-        B = T.match_buffer(b, (32, 4), weight_dtype, offset_factor=1)  # noqa: N806
-        C = T.match_buffer(c, (32,), "int32", offset_factor=1, scope="local")  # noqa: N806
+    @T.prim_func(s_tir=True)
+    def vrmpy_description(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
+        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=1)
+        weight = T.match_buffer(weight_handle, (32, 4), weight_dtype, offset_factor=1)
+        sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:32], A[0:4], B[0:32, 0:4])
-            T.writes(C[0:32])
+            T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
+            T.writes(sums[0:32])
             for i in T.serial(0, 32):
                 for k in T.serial(0, 4):
                     with T.sblock("update"):
                         vi, vk = T.axis.remap("SR", [i, k])
-                        C[vi] = C[vi] + T.cast(A[vk], "int32") * T.cast(B[vi, vk], "int32")
+                        sums[vi] = sums[vi] + T.cast(data[vk], "int32") * T.cast(weight[vi, vk], "int32")
 
     return vrmpy_description
 
 
 def _unsigned_implementation(llvm_name: str) -> PrimFunc:
     @T.prim_func(s_tir=True)
-    def vrmpyub_acc(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (4,), "uint8", offset_factor=1)  # noqa: N806
-        B = T.match_buffer(b, (32, 4), "uint8", offset_factor=1)  # noqa: N806
-        C = T.match_buffer(c, (32,), "int32", offset_factor=1, scope="local")  # noqa: N806
+    def vrmpyub_acc(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
+        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=1)
+        weight = T.match_buffer(weight_handle, (32, 4), "uint8", offset_factor=1)
+        sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:32], A[0:4], B[0:32, 0:4])
-            T.writes(C[0:32])
-            C[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
+            T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
+            T.writes(sums[0:32])
+            sums[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
                 T.llvm_lookup_intrinsic_id(llvm_name),
-                C[T.ramp(T.int32(0), 1, 32)],
-                T.reinterpret(B.vload([0, 0], dtype="uint8x128"), dtype="int32x32"),
-                T.reinterpret(A.vload([0], "uint8x4"), dtype="int32"),
+                sums[T.ramp(T.int32(0), 1, 32)],
+                T.reinterpret(weight.vload([0, 0], dtype="uint8x128"), dtype="int32x32"),
+                T.reinterpret(data.vload([0], "uint8x4"), dtype="int32"),
                 dtype="int32x32",
             )
 
@@ -62,18 +62,18 @@ def _unsigned_implementation(llvm_name: str) -> PrimFunc:
 
 def _signed_implementation(llvm_name: str) -> PrimFunc:
     @T.prim_func(s_tir=True)
-    def vrmpybusv_acc(a: T.handle, b: T.handle, c: T.handle) -> None:
-        A = T.match_buffer(a, (4,), "uint8", offset_factor=1)  # noqa: N806
-        B = T.match_buffer(b, (32, 4), "int8", offset_factor=1)  # noqa: N806
-        C = T.match_buffer(c, (32,), "int32", offset_factor=1, scope="local")  # noqa: N806
+    def vrmpybusv_acc(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
+        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=1)
+        weight = T.match_buffer(weight_handle, (32, 4), "int8", offset_factor=1)
+        sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:32], A[0:4], B[0:32, 0:4])
-            T.writes(C[0:32])
-            C[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
+            T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
+            T.writes(sums[0:32])
+            sums[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
                 T.llvm_lookup_intrinsic_id(llvm_name),
-                C[T.ramp(T.int32(0), 1, 32)],
-                T.broadcast(T.reinterpret(A.vload([0], "uint8x4"), dtype="int32"), 32),
-                T.reinterpret(B.vload([0, 0], dtype="int8x128"), dtype="int32x32"),
+                sums[T.ramp(T.int32(0), 1, 32)],
+                T.broadcast(T.reinterpret(data.vload([0], "uint8x4"), dtype="int32"), 32),
+                T.reinterpret(weight.vload([0, 0], dtype="int8x128"), dtype="int32x32"),
                 dtype="int32x32",
             )
 

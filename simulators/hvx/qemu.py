@@ -50,6 +50,10 @@ class FunctionError(RuntimeError):
         self.function, self.kind, self.message = function, kind, message
 
 
+class ProtocolError(RuntimeError):
+    """The guest is no function server, or one that speaks another version of the protocol."""
+
+
 class ServerCrash(RuntimeError):  # noqa: N818
     """The guest ended by itself. `returncode` is negative for a signal; `stderr` its last output."""
 
@@ -158,7 +162,7 @@ class FunctionServer:
     the same operands, and the difference of the two counts is the number of vrmpy.
 
     Raises CorruptElf before anything is run, FileNotFoundError where qemu-hexagon is missing, ServerCrash
-    where it refuses the ELF or speaks another version of the protocol.
+    where it refuses the ELF, ProtocolError where the ELF is no function server of this version.
     """
 
     functions: tuple[str, ...]
@@ -202,13 +206,10 @@ class FunctionServer:
         deadline = time.monotonic() + self._timeout
         doing = "starting"
         magic, version, self._arena, count = struct.unpack("<4I", self._receive(16, deadline, doing))
-        if magic != PROTOCOL_MAGIC:
-            raise ServerCrash(f"starting: it is no function server (first word {magic:#010x})", None, "")
-        if version != PROTOCOL_VERSION:
-            raise ServerCrash(
-                f"starting: it speaks version {version} of the protocol, this client {PROTOCOL_VERSION}",
-                None,
-                "",
+        if (magic, version) != (PROTOCOL_MAGIC, PROTOCOL_VERSION):
+            raise ProtocolError(
+                f"the guest says {magic:#010x} version {version}; "
+                f"this client speaks {PROTOCOL_MAGIC:#010x} version {PROTOCOL_VERSION}"
             )
         names = []
         for _ in range(count):
