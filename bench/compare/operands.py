@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
@@ -21,8 +22,9 @@ class Operands:
     """The operands of one element.
 
     For a convolution or dense layer ``data`` and ``weight`` are the two sides of its dot product, in the order
-    kh, kw, input channel (without channels added as padding), and ``accumulator`` is their sum, mod 2^32.
-    For other operators ``data`` holds the operands' values at that element, where they have the same shape.
+    kh, kw, input channel, without the channels that were added as padding; ``accumulator`` is the sum of
+    their products mod 2^32, before anything that the kernel adds to it. For other operators ``data`` holds
+    the value of each tensor operand that this element depends on.
     """
 
     data: list[int] = field(default_factory=list)
@@ -33,26 +35,33 @@ class Operands:
 def operands_of(
     transformed: Transformed,
     binding: relax.VarBinding,
-    coordinate: dict[str, int],
+    coordinate: Mapping[str, int],
     index: tuple[int, ...],
     values: Mapping[str, np.ndarray],
 ) -> Operands | None:
-    """The operands of the element ``coordinate`` (packed: ``index``) of a binding of ``main``."""
+    """The operands of the element ``coordinate`` (packed: ``index``) of a binding of ``main``.
+
+    None for an operator that moves data: which element it read is not known here.
+    """
     call = binding.value
     if not isinstance(call, relax.Call):
         return None
     arrays = [_array(argument, values) for argument in call.args]
-    if not isinstance(call.op, relax.GlobalVar):
-        same = [array for array in arrays if array is not None and array.shape == values[binding.var.name].shape]
-        return Operands(data=[int(array[index]) for array in same]) if same else None
+    if isinstance(call.op, tvm.ir.Op):
+        shape = values[binding.var.name].shape
+        elements = [_broadcast_element(array, shape, index) for array in arrays]
+        present = [element for element in elements if element is not None]
+        return Operands(data=present) if present and len(present) == len(arrays) else None
     operator = next(
         inner.value for inner in bindings_of(transformed.mod[call.op]) if is_packed_operator(inner.value)
     )
     data, weight = arrays[:2]
     if data is None or weight is None:
         return None
+    entry = transformed.correspondence(call.args[0].name) if isinstance(call.args[0], relax.Var) else None
+    channels = entry.shape[1] if entry else None
     compute = _dense if operator.op.name == "bitexact.dense" else _convolution
-    return compute(attributes_of(operator), data, weight, coordinate)
+    return compute(attributes_of(operator), data, weight, coordinate, channels)
 
 
 def _array(argument: relax.Expr, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -63,37 +72,55 @@ def _array(argument: relax.Expr, values: Mapping[str, np.ndarray]) -> np.ndarray
     return None
 
 
+def _broadcast_element(
+    array: np.ndarray | None, shape: tuple[int, ...], index: tuple[int, ...]
+) -> int | None:
+    """The element of an operand that broadcasts to ``shape``, for one index of the result."""
+    if array is None:
+        return None
+    try:
+        return int(np.broadcast_to(array, shape)[index])
+    except ValueError:
+        return None
+
+
 def _dense(
-    attributes: Mapping[str, Any], data: np.ndarray, weight: np.ndarray, coordinate: dict[str, int]
+    attributes: Mapping[str, Any],
+    data: np.ndarray,
+    weight: np.ndarray,
+    coordinate: Mapping[str, int],
+    channels: int | None,
 ) -> Operands:
-    weight_layout = attributes["weight_layout"]
-    depth = "K" if "K" in weight_layout else "C"
+    depth = "K" if "K" in attributes["weight_layout"] else "C"
     rows = unpack(data, attributes["data_layout"], target="NC")
-    units = unpack(weight, weight_layout, target=f"N{depth}")
-    return _dot(rows[coordinate["N"]], units[coordinate["C"]])
+    units = unpack(weight, attributes["weight_layout"], target=f"N{depth}")
+    return _dot(rows[coordinate["N"], :channels], units[coordinate["C"], :channels])
 
 
 def _convolution(
-    attributes: Mapping[str, Any], data: np.ndarray, weight: np.ndarray, coordinate: dict[str, int]
+    attributes: Mapping[str, Any],
+    data: np.ndarray,
+    weight: np.ndarray,
+    coordinate: Mapping[str, int],
+    channels: int | None,
 ) -> Operands:
-    image = unpack(data, attributes["data_layout"], target="NCHW")[coordinate["N"]]
-    kernel = unpack(weight, attributes["kernel_layout"], target="OIHW")[coordinate["C"]]
+    image = unpack(data, attributes["data_layout"], target="NCHW")[coordinate["N"], :channels]
+    kernel = unpack(weight, attributes["kernel_layout"], target="OIHW")[coordinate["C"], :channels]
     strides, padding, dilation = (attributes[name] for name in ("strides", "padding", "dilation"))
     top, left, bottom, right = padding
     padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))
-    first_row, first_column = coordinate["H"] * strides[0], coordinate["W"] * strides[1]
-    height, width = kernel.shape[1:]
     window = padded[
         :,
-        first_row : first_row + dilation[0] * (height - 1) + 1 : dilation[0],
-        first_column : first_column + dilation[1] * (width - 1) + 1 : dilation[1],
+        _taps(coordinate["H"] * strides[0], kernel.shape[1], dilation[0]),
+        _taps(coordinate["W"] * strides[1], kernel.shape[2], dilation[1]),
     ]
     return _dot(window.transpose(1, 2, 0).ravel(), kernel.transpose(1, 2, 0).ravel())
 
 
+def _taps(first: int, count: int, dilation: int) -> slice:
+    return slice(first, first + dilation * (count - 1) + 1, dilation)
+
+
 def _dot(data: np.ndarray, weight: np.ndarray) -> Operands:
-    """Both sides, without the places where both are zero: padding, which says nothing."""
-    kept = (data != 0) | (weight != 0)
-    total = int(np.dot(data.astype(np.int64), weight.astype(np.int64)))
-    wrapped = int(np.int64(total).astype(np.int32))
-    return Operands([int(value) for value in data[kept]], [int(value) for value in weight[kept]], wrapped)
+    total = np.dot(data.astype(np.int64), weight.astype(np.int64))
+    return Operands(data.tolist(), weight.tolist(), int(total.astype(np.int32)))

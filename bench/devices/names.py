@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-LOCAL = ("host", "sim")
-FORMS = (*LOCAL, "rpc://HOST:PORT")
+DEVICES: Mapping[str, str] = {
+    "host": "this CPU: TVM compiles the transformed graph, kernels as plain code",
+    "sim": "the target's machine: the PTX machine, qemu-hexagon, the VTA machine",
+    "rpc://HOST:PORT": "the same machines behind a TVM RPC server (bitexact serve)",
+}
 
 
 def parse_rpc(device: str) -> tuple[str, int] | None:
@@ -19,9 +23,9 @@ def parse_rpc(device: str) -> tuple[str, int] | None:
 def check(device: str) -> str:
     """The name itself if it names a device; otherwise a ValueError that lists the forms."""
     try:
-        known = device in LOCAL or parse_rpc(device) is not None
+        known = device in ("host", "sim") or parse_rpc(device) is not None
     except ValueError:
         known = False
     if not known:
-        raise ValueError(f"unknown device {device!r}: one of {', '.join(FORMS)}")
+        raise ValueError(f"unknown device {device!r}: one of {', '.join(DEVICES)}")
     return device

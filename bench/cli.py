@@ -1,0 +1,47 @@
+"""The command line: ``bitexact`` (the same as ``python -m bench``)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+USAGE_ERROR = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(USAGE_ERROR)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    from bench.commands import doctor, listing, run, serve
+
+    parser = _Parser(
+        prog="bitexact",
+        description="Proves, bit for bit, that a quantised graph still computes the same after it was compiled "
+        "for an accelerator.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in (run, listing, doctor, serve):
+        command.add_to(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 where all is exact, 1 where something is not, 2 for a usage error."""
+    options = build_parser().parse_args(arguments)
+    try:
+        status: int = options.execute(options)
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

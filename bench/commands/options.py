@@ -1,0 +1,110 @@
+"""Values of options, checked as they are parsed, and progress on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.status import Status
+
+Check = Callable[[str], str]
+
+
+def _one_of(what: str, value: str, valid: tuple[str, ...]) -> str:
+    if value not in valid:
+        raise argparse.ArgumentTypeError(f"unknown {what} {value!r}: one of {', '.join(valid)}")
+    return value
+
+
+def a_workload(value: str) -> str:
+    """The name of a workload."""
+    from bench import workloads
+
+    return _one_of("workload", value, workloads.names())
+
+
+def some_targets(value: str) -> list[str]:
+    """``all``, or targets separated by commas, each once and in the order given."""
+    from bench.flows.flow import TARGETS
+
+    if value == "all":
+        return list(TARGETS)
+    named = [_one_of("target", name, (*TARGETS, "all")) for name in value.split(",")]
+    if "all" in named:
+        return list(TARGETS)
+    return list(dict.fromkeys(named))
+
+
+def some_device(value: str) -> str:
+    """``host``, ``sim`` or ``rpc://HOST:PORT``."""
+    from bench.devices import names
+
+    try:
+        return names.check(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_fault(value: str) -> str:
+    """The name of a fault."""
+    from bench.faults import FAULTS
+
+    return _one_of("fault", value, tuple(FAULTS))
+
+
+def a_batch(value: str) -> int:
+    """A positive number of images."""
+    return int(_positive(value, int, "a whole number of images"))
+
+
+def a_timeout(value: str) -> float:
+    """A positive number of seconds."""
+    return _positive(value, float, "a number of seconds")
+
+
+def _positive(value: str, kind: Callable[[str], float], what: str) -> float:
+    try:
+        number = kind(value)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value!r} is not {what} above 0")
+    return number
+
+
+class Progress:
+    """What is being done, on one line of a terminal; nothing at all where standard error is none."""
+
+    def __init__(self, *, total: int) -> None:
+        self._total = total
+        self._count = 0
+        self._status: Status | None = None
+
+    def of(self, target: str) -> Callable[[str], None]:
+        """Begin with the next target; what is returned shows a step of it."""
+        self._count += 1
+        where = f"[{self._count}/{self._total}] {target}"
+
+        def show(step: str) -> None:
+            if self._status:
+                self._status.update(f"{where}: {step}")
+
+        return show
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            self._status = Console(stderr=True).status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._status:
+            self._status.stop()

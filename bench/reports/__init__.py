@@ -1,0 +1,1 @@
+"""How verdicts are shown: tables for people, JSON for programs."""

@@ -1,0 +1,124 @@
+"""Verdicts as text: one table of targets, one of layers, and each mismatch explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from bench.compare.mismatch import Mismatch
+from bench.compare.operands import Operands
+from bench.compare.verdict import Verdict
+
+LISTED_PRODUCTS = 8
+LISTED_FINDINGS = 5
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """One row for each verdict."""
+    rows = [
+        [
+            verdict.target,
+            verdict.artifact,
+            verdict.device,
+            _tensorised(verdict),
+            f"{verdict.tensor_instructions:,}" if verdict.tensor_instructions else "-",
+            verdict.verdict,
+            _percent(verdict.accuracy.get("integer")),
+            f"{verdict.seconds:.1f}",
+        ]
+        for verdict in verdicts
+    ]
+    headers = [
+        "target",
+        "artefact",
+        "device",
+        "layers tensorised",
+        "tensor instructions",
+        "verdict",
+        "int8 accuracy",
+        "seconds",
+    ]
+    alignment = ["left", "left", "left", "right", "right", "left", "right", "right"]
+    return tabulate(rows, headers=headers, colalign=alignment, disable_numparse=True)
+
+
+def layer_table(verdict: Verdict) -> str:
+    """One row for each convolution and dense layer of one verdict."""
+    rows = [
+        [
+            layer.name,
+            layer.operator,
+            layer.shapes,
+            layer.instruction or "-",
+            "-" if layer.count is None else f"{layer.count:,}",
+            layer.verdict or "-",
+            layer.why_not or "",
+        ]
+        for layer in verdict.layers
+    ]
+    headers = ["layer", "operator", "data * weight, stride, padding", "instruction", "count", "verdict", "why not"]
+    if not any(layer.why_not for layer in verdict.layers):
+        headers.pop()
+        rows = [row[:-1] for row in rows]
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def details(verdict: Verdict) -> str:
+    """Why a verdict is what it is: reason, mismatch and findings; empty where there is nothing to add."""
+    parts = []
+    if verdict.reason:
+        parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
+    if verdict.mismatch:
+        parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
+    for finding in verdict.findings[:LISTED_FINDINGS]:
+        parts.append(f"{verdict.target}: {finding.severity}: {finding.kind} at {finding.where}: {finding.message}")
+    if len(verdict.findings) > LISTED_FINDINGS:
+        parts.append(f"{verdict.target}: … {len(verdict.findings) - LISTED_FINDINGS} more findings (--json has all)")
+    return "\n".join(parts)
+
+
+def mismatch_text(mismatch: Mismatch) -> str:
+    """A mismatch with all that locates it."""
+    coordinate = ", ".join(f"{axis.lower()}={position}" for axis, position in mismatch.coordinate.items())
+    pattern = "; ".join(f"{axis.lower()}: {touched}" for axis, touched in mismatch.pattern.items())
+    layer = f" (layer {mismatch.layer})" if mismatch.layer else ""
+    lines = [
+        f"mismatch between {mismatch.between}",
+        f"  first at      {mismatch.binding}{layer}, operator {mismatch.operator}",
+        f"  coordinate    {coordinate}" + (" (in the padding)" if mismatch.padding else ""),
+        f"  stored at     {mismatch.layout or 'plain layout'} {list(mismatch.packed_index)}, "
+        f"element {mismatch.packed_address}, tile {list(mismatch.tile)}, lane {mismatch.lane}",
+        f"  values        device {mismatch.device}, reference {mismatch.reference}",
+        f"  differing     {mismatch.differing:,} of {mismatch.elements:,} elements: {pattern}",
+    ]
+    if mismatch.between != "device and transformed graph":
+        lines[4] = f"  values        transformed {mismatch.device}, integer graph {mismatch.reference}"
+    if mismatch.operands:
+        lines.append(f"  operands      {operands_text(mismatch.operands)}")
+    return "\n".join(lines)
+
+
+def operands_text(operands: Operands) -> str:
+    """The operands of one element; of a dot product the products that are not zero, the first of them in full."""
+    if operands.accumulator is None:
+        return ", ".join(map(str, operands.data))
+    products = [
+        f"{data}·({weight})" if weight < 0 else f"{data}·{weight}"
+        for data, weight in zip(operands.data, operands.weight, strict=True)
+        if data * weight
+    ]
+    shown = " + ".join(products[:LISTED_PRODUCTS])
+    if len(products) > LISTED_PRODUCTS:
+        shown += f" + … ({len(products)} products that are not 0, of {len(operands.data)})"
+    return f"{shown or '0'} = {operands.accumulator}"
+
+
+def _tensorised(verdict: Verdict) -> str:
+    if not verdict.layers:
+        return "-"
+    return f"{sum(layer.instruction is not None for layer in verdict.layers)} of {len(verdict.layers)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
