@@ -24,8 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="bitexact",
-        description="Proves, bit for bit, that a quantised graph still computes the same after it was compiled "
-        "for an accelerator.",
+        description="Proves, bit for bit, that a quantised graph still computes the same "
+        "after it was compiled for an accelerator.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for command in (run, listing, doctor, serve):

@@ -21,7 +21,9 @@ KERNELS = (
     KernelEntry(
         "tensorcore", "conv2d", "HWNC int8/uint8", "HWOI32o16i, the same", "HWNC int32", "wmma.mma m8n32k16"
     ),
-    KernelEntry("tensorcore", "dense", "NC int8/uint8", "NK32n16k, the same", "NC int32", "wmma.mma m8n32k16"),
+    KernelEntry(
+        "tensorcore", "dense", "NC int8/uint8", "NK32n16k, the same", "NC int32", "wmma.mma m8n32k16"
+    ),
     KernelEntry("hexagon", "conv2d", "NCHW{b}c uint8", "OIHW{b/4}i32o4i int8", "NCHW32c int32", "vrmpybusv"),
     KernelEntry("hexagon", "conv2d", "NCHW{b}c uint8", "OIHW{b/4}i32o4i uint8", "NCHW32c int32", "vrmpyub"),
     KernelEntry("hexagon", "dense", "NC uint8", "NC32n4c int8", "NC int32", "vrmpybusv"),

@@ -102,7 +102,9 @@ def expose_bindings(main: relax.Function) -> relax.Function:
 
 
 def _spec(variable: relax.Var) -> TensorSpec:
-    return TensorSpec(variable.name, tuple(int(extent) for extent in variable.ty.shape), str(variable.ty.dtype))
+    return TensorSpec(
+        variable.name, tuple(int(extent) for extent in variable.ty.shape), str(variable.ty.dtype)
+    )
 
 
 def _host_library(mod: tvm.IRModule) -> bytes:

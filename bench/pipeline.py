@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tvm
@@ -20,7 +20,7 @@ from bench.evaluate import evaluate_all
 from bench.faults import Fault
 from bench.flows.flow import Flow, Unsupported, flow_for
 from bench.flows.transformed import Transformed
-from bench.lowering import lower_for_host, lower_for_machine
+from bench.lowering import BuildError, lower_for_host, lower_for_machine
 from kernels.faults import FaultNotPlanted
 
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -65,118 +65,130 @@ def run(
     if fault and fault.target != target:
         raise ValueError(f"fault {fault.name} is one of {fault.target}, not of {target}")
     started = time.perf_counter()
-    verdict = Verdict(workload, target, device, "exact", artifact=flow.artefact, fault=fault and fault.name)
+    artefact = "host library" if device == "host" else flow.artefact
+    verdict = Verdict(
+        workload, target, device, "exact", artifact=artefact, fault=fault.name if fault else None
+    )
     try:
-        _judge(verdict, flow, mod, inputs, fault, timeout, progress)
+        _Run(verdict, flow, mod, inputs, fault, timeout, progress).judge()
     except Unsupported as reason:
         verdict.verdict, verdict.reason = "unsupported", str(reason)
+    except BuildError as error:
+        verdict.verdict, verdict.reason = "build-error", str(error)
     except DeviceFailure as failure:
         verdict.verdict, verdict.reason = failure.verdict, str(failure)
     verdict.seconds = time.perf_counter() - started
     return verdict
 
 
-def _judge(
-    verdict: Verdict,
-    flow: Flow,
-    mod: tvm.IRModule,
-    inputs: Inputs,
-    fault: Fault | None,
-    timeout: float,
-    progress: Progress,
-) -> None:
-    progress("passes")
-    transformed = flow.transform(mod)
-    verdict.layers = [
-        LayerVerdict(layer.name, layer.operator, layer.shapes, layer.instruction, why_not=layer.why_not)
-        for layer in transformed.report
-    ]
-    progress("NumPy: integer graph")
-    original = evaluate_all(mod, inputs)
-    progress("NumPy: transformed graph through instruction models")
-    reference = evaluate_all(transformed.mod, inputs, overrides=flow.overrides)
-    verdict.mismatch = find_pass_mismatch(transformed, reference, original)
-    if verdict.mismatch:
-        verdict.verdict = "mismatch"
-        return
-    progress("building kernels")
-    artifact = _build(verdict, flow, transformed, fault)
-    if artifact is None:
-        return
-    arrays = _by_name(artifact, inputs)
-    progress(f"device {verdict.device}")
-    execution = execute(
-        artifact,
-        arrays,
-        device=verdict.device,
-        timeout_seconds=timeout,
-        on_kernel=lambda kernel: progress(f"device {verdict.device}: {kernel}"),
-    )
-    _compare(verdict, transformed, execution, reference)
+@dataclass
+class _Run:
+    """One run, which fills in its verdict as it goes."""
 
+    verdict: Verdict
+    flow: Flow
+    mod: tvm.IRModule
+    inputs: Inputs
+    fault: Fault | None
+    timeout: float
+    progress: Progress
 
-def _build(verdict: Verdict, flow: Flow, transformed: Transformed, fault: Fault | None) -> Artifact | None:
-    """The artefact, faulty if that was asked for; None where it cannot be built, with the verdict set."""
-    try:
-        if fault and fault.graph:
-            transformed = replace(transformed, mod=fault.graph(transformed.mod))
-        if verdict.device == "host":
+    def judge(self) -> None:
+        """Do everything, in order; the first thing that is wrong ends it."""
+        verdict, device = self.verdict, self.verdict.device
+        self.progress("passes")
+        transformed = self.flow.transform(self.mod)
+        verdict.layers = [
+            LayerVerdict(layer.name, layer.operator, layer.shapes, layer.instruction, why_not=layer.why_not)
+            for layer in transformed.report
+        ]
+        self.progress("NumPy: integer graph")
+        original = evaluate_all(self.mod, self.inputs)
+        self.progress("NumPy: transformed graph through instruction models")
+        reference = evaluate_all(transformed.mod, self.inputs, overrides=self.flow.overrides)
+        verdict.mismatch = find_pass_mismatch(transformed, reference, original)
+        if verdict.mismatch:
+            verdict.verdict = "mismatch"
+            return
+        self.progress("building kernels")
+        artifact = self.build(transformed)
+        self.progress(f"device {device}")
+        execution = execute(
+            artifact,
+            self.arrays(artifact),
+            device=device,
+            timeout_seconds=self.timeout,
+            on_kernel=lambda kernel: self.progress(f"device {device}: {kernel}"),
+        )
+        self.compare(transformed, execution, reference)
+
+    def build(self, transformed: Transformed) -> Artifact:
+        """The artefact for the device, with the fault in it if there is one."""
+        fault = self.fault
+        try:
+            if fault and fault.graph:
+                transformed = replace(transformed, mod=fault.graph(transformed.mod))
+            if self.verdict.device == "host":
+                if fault and fault.machine:
+                    raise FaultNotPlanted(f"{fault.name} changes machine code, and the device host has none")
+                kernels = self.flow.plain_kernels(transformed)
+                return lower_for_host(transformed.mod, kernels, target=self.flow.target)
+            files = self.flow.machine_files(transformed)
             if fault and fault.machine:
-                raise FaultNotPlanted(f"{fault.name} is a fault of machine code, and the device host has none")
-            return lower_for_host(transformed.mod, flow.plain_kernels(transformed), target=flow.target)
-        files = flow.machine_files(transformed)
-        if fault and fault.machine:
-            files = fault.machine(files)
-        return lower_for_machine(transformed.mod, files, target=flow.target)
-    except (FaultNotPlanted, Unsupported):
-        raise
-    except Exception as error:
-        verdict.verdict = "build-error"
-        verdict.reason = f"{type(error).__name__}: {error}"
-        return None
+                files = fault.machine(files)
+            return lower_for_machine(transformed.mod, files, target=self.flow.target)
+        except (FaultNotPlanted, Unsupported, BuildError):
+            raise
+        except Exception as error:  # whatever TVM, NVRTC or a linker raises is a build error, not the bench's
+            raise BuildError(f"{type(error).__name__}: {error}") from error
+
+    def arrays(self, artifact: Artifact) -> dict[str, np.ndarray]:
+        """The inputs by their names; the evaluation has checked that they fit."""
+        if isinstance(self.inputs, Mapping):
+            return dict(self.inputs)
+        inputs = [self.inputs] if isinstance(self.inputs, np.ndarray) else self.inputs
+        return {spec.name: array for spec, array in zip(artifact.inputs, inputs, strict=True)}
+
+    def compare(
+        self, transformed: Transformed, execution: Execution, reference: Mapping[str, np.ndarray]
+    ) -> None:
+        """Hold the device to the reference, and ask whether an agreement says anything."""
+        verdict = self.verdict
+        totals: Counter[str] = Counter()
+        for counters in execution.counters.values():
+            totals.update(counters)
+        verdict.counters = dict(totals)
+        verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
+        for layer, entry in zip(transformed.report, verdict.layers, strict=True):
+            equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
+            entry.verdict = "exact" if equal else "mismatch"
+            if layer.kernel in execution.counters:
+                entry.count = execution.counters[layer.kernel].get("tensor_instructions", 0)
+        verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
+        vacuous = why_vacuous(transformed, execution, reference)
+        if verdict.mismatch:
+            verdict.verdict = "mismatch"
+        elif any(finding.severity == "error" for finding in verdict.findings):
+            verdict.verdict = "hazard"
+            verdict.reason = "the numbers agree, but the machine found errors"
+        elif vacuous:
+            verdict.verdict, verdict.reason = "build-error", vacuous
 
 
-def _by_name(artifact: Artifact, inputs: Inputs) -> dict[str, np.ndarray]:
-    """The inputs by the names of the artefact; the evaluation has checked that they fit."""
-    if isinstance(inputs, np.ndarray):
-        inputs = [inputs]
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    return {spec.name: array for spec, array in zip(artifact.inputs, inputs, strict=True)}
-
-
-def _compare(
-    verdict: Verdict, transformed: Transformed, execution: Execution, reference: dict[str, np.ndarray]
-) -> None:
-    totals: Counter[str] = Counter()
-    for counters in execution.counters.values():
-        totals.update(counters)
-    verdict.counters = dict(totals)
-    verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
-    verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
-    for layer, entry in zip(transformed.report, verdict.layers, strict=True):
-        equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
-        entry.verdict = "exact" if equal else "mismatch"
-        if layer.kernel in execution.counters:
-            entry.count = execution.counters[layer.kernel].get("tensor_instructions", 0)
-    vacuous = _vacuous(transformed, execution, reference)
-    if verdict.mismatch:
-        verdict.verdict = "mismatch"
-    elif any(finding.severity == "error" for finding in verdict.findings):
-        verdict.verdict = "hazard"
-        verdict.reason = "the numbers agree, but the machine found errors"
-    elif vacuous:
-        verdict.verdict, verdict.reason = "build-error", vacuous
-
-
-def _vacuous(
-    transformed: Transformed, execution: Execution, reference: dict[str, np.ndarray]
+def why_vacuous(
+    transformed: Transformed, execution: Execution, reference: Mapping[str, np.ndarray]
 ) -> str | None:
-    """Why an agreement of all numbers would say nothing, if it would."""
+    """Why an agreement of all numbers would say nothing; None where it does say something.
+
+    Every tensorised layer must have a result that is not all zeros and, on a device that counts, must have
+    executed the instruction it was tensorised with.
+    """
     for layer in transformed.report:
-        if layer.kernel and not np.any(reference[layer.result]):
+        if not layer.kernel:
+            continue
+        if not np.any(reference[layer.result]):
             return f"every element of {layer.result} is zero, so nothing was tested: give other inputs"
-        if execution.counters and layer.kernel:
-            if not execution.counters.get(layer.kernel, {}).get("tensor_instructions"):
-                return f"layer {layer.name} executed no {layer.instruction}: its kernel was not tensorised"
+        counted = execution.counters.get(layer.kernel, {})
+        if execution.counters and not counted.get("tensor_instructions"):
+            return f"layer {layer.name} executed no {layer.instruction}: its kernel was not tensorised"
     return None

@@ -78,7 +78,9 @@ def _qemu() -> Tool:
     if reason:
         return Tool("qemu-hexagon", False, "not found", f"sudo {qemu.INSTALL}")
     banner = subprocess.run([qemu.PROGRAM, "--version"], capture_output=True, text=True, check=False)
-    version = banner.stdout.splitlines()[0].removeprefix("qemu-hexagon ") if banner.stdout else "unknown version"
+    version = (
+        banner.stdout.splitlines()[0].removeprefix("qemu-hexagon ") if banner.stdout else "unknown version"
+    )
     newest = qemu.newest_architecture({number: probe_elf(number) for number in ARCHITECTURES})
     if newest is None:
         return Tool("qemu-hexagon", False, f"{version}: it runs no Hexagon program", f"sudo {qemu.INSTALL}")

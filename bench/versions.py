@@ -18,7 +18,10 @@ PACKAGES = (
 
 def versions() -> dict[str, str | None]:
     """Python's version and those of the packages that compute something; None where one is not installed."""
-    return {"python": platform.python_version(), **{package: package_version(package) for package in PACKAGES}}
+    return {
+        "python": platform.python_version(),
+        **{package: package_version(package) for package in PACKAGES},
+    }
 
 
 def package_version(package: str) -> str | None:

@@ -29,11 +29,11 @@ def run_workload(
     has the share of right answers of the float network and of the integer graph. Errors are those of
     :func:`bench.pipeline.run`.
     """
-    options = dict(flow_for(target).quantization)
-    if scheme:
-        options["scheme"] = scheme
+    flow = flow_for(target)
     progress("quantising")
-    module = quantize(workload.module, workload.calibration, **options)
+    module = quantize(
+        workload.module, workload.calibration, scheme=scheme or flow.scheme, data_dtype=flow.data_dtype
+    )
     inputs = quantize_input(module, workload.images)
     verdict = run(
         module,

@@ -26,7 +26,9 @@ def execute(options: argparse.Namespace) -> int:
     from bench.tools import examine
 
     tools = examine()
-    rows = [[tool.name, "found" if tool.found else "not found", tool.what, tool.remedy or ""] for tool in tools]
+    rows = [
+        [tool.name, "found" if tool.found else "not found", tool.what, tool.remedy or ""] for tool in tools
+    ]
     print(tabulate(rows, headers=["tool", "", "what was found", "what to type"], disable_numparse=True))
     if options.json:
         options.json.write_text(json.dumps([vars(tool) for tool in tools], indent=1) + "\n")

@@ -28,8 +28,8 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help="run a workload through accelerators and compare every tensor",
-        description="Quantises a workload, takes it through each target's passes, kernels and device, and compares "
-        "every tensor with two NumPy evaluations. Exit status 0 only where every verdict is exact.",
+        description="Quantises a workload, takes it through each target's passes, kernels and device, and "
+        "compares every tensor with two NumPy evaluations. Exit status 0 only where every verdict is exact.",
     )
     parser.add_argument("workload", type=a_workload, help="which network (bitexact list)")
     parser.add_argument(
@@ -38,12 +38,18 @@ def add_to(commands: Any) -> None:
         metavar="TARGET[,TARGET]|all",
         help="accelerators (default: all, or the one that --inject concerns)",
     )
-    parser.add_argument("--device", type=some_device, default="sim", help="host, sim (default) or rpc://HOST:PORT")
+    parser.add_argument(
+        "--device", type=some_device, default="sim", help="host, sim (default) or rpc://HOST:PORT"
+    )
     parser.add_argument("--batch", type=a_batch, default=256, help="images, all in one batch (default 256)")
     parser.add_argument("--scheme", choices=SCHEMES, help="quantisation, instead of what the target prefers")
     parser.add_argument("--inject", type=a_fault, metavar="FAULT", help="plant a fault (bitexact list)")
     parser.add_argument(
-        "--timeout", type=a_timeout, default=600.0, metavar="SECONDS", help="limit for each device (default 600)"
+        "--timeout",
+        type=a_timeout,
+        default=600.0,
+        metavar="SECONDS",
+        help="limit for each device (default 600)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to a file as well")
     parser.add_argument("-v", "--verbose", action="store_true", help="one row for each layer, too")

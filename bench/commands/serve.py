@@ -16,7 +16,7 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         help="run a TVM RPC server with the simulators on this machine's loopback",
-        description="Serves until it is interrupted. Whoever can reach it can run code: it listens on loopback only.",
+        description="Serves until it is interrupted, on loopback only: whoever can reach it can run code.",
     )
     parser.add_argument("--port", type=a_port, default=DEFAULT_PORT, help=f"port (default {DEFAULT_PORT})")
     parser.set_defaults(execute=execute)

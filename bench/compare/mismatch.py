@@ -11,10 +11,12 @@ from tvm import relax
 
 from bench.compare.operands import Operands, operands_of
 from bench.flows.transformed import Correspondence, Transformed
-from bench.layout import logical, pack, unpack
+from bench.layout import Layout, pack, unpack
 from bench.passes.lift_kernels import bindings_of
 
 LISTED = 6
+BETWEEN_DEVICE = "device and transformed graph"
+BETWEEN_GRAPHS = "transformed and integer graph"
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,20 @@ def find_device_mismatch(
 ) -> Mismatch | None:
     """The first tensor, in the order of the graph, in which the device differs from the NumPy evaluation.
 
-    Both map the bindings of the transformed ``main`` to arrays. A tensor that the device does not give is a
+    Both map the bindings of the transformed ``main`` to arrays. A tensor that one of them lacks is a
     ValueError: a comparison that leaves something out proves nothing.
     """
     for binding in bindings_of(transformed.mod["main"]):
         name = binding.var.name
-        if name not in reference:
+        if not isinstance(binding.var.ty, relax.TensorType):
             continue
-        if name not in device:
-            raise ValueError(f"the device gave no tensor {name!r}")
+        for where, tensors in (("device", device), ("reference", reference)):
+            if name not in tensors:
+                raise ValueError(f"the {where} gave no tensor {name!r}")
         if not _equal(device[name], reference[name]):
             entry = transformed.correspondence(name)
-            return _locate(
-                transformed, binding, entry, device[name], reference[name], reference, "device and transformed graph"
-            )
+            difference = _Difference(binding, entry, device[name], reference[name], BETWEEN_DEVICE)
+            return difference.locate(transformed, reference)
     return None
 
 
@@ -79,18 +81,11 @@ def find_pass_mismatch(
     for entry in transformed.correspondences:
         if entry.transformed not in bindings or entry.original not in original:
             continue
-        values = plain_values(evaluated[entry.transformed], entry)
-        if not _equal(values, original[entry.original]):
-            expected = _with_padding_of(evaluated[entry.transformed], original[entry.original], entry)
-            return _locate(
-                transformed,
-                bindings[entry.transformed],
-                entry,
-                evaluated[entry.transformed],
-                expected,
-                evaluated,
-                "transformed and integer graph",
-            )
+        got = evaluated[entry.transformed]
+        if not _equal(plain_values(got, entry), original[entry.original]):
+            expected = _with_padding_of(got, original[entry.original], entry)
+            difference = _Difference(bindings[entry.transformed], entry, got, expected, BETWEEN_GRAPHS)
+            return difference.locate(transformed, evaluated)
     return None
 
 
@@ -115,83 +110,87 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.dtype == other.dtype and np.array_equal(one, other)
 
 
-def _locate(
-    transformed: Transformed,
-    binding: relax.VarBinding,
-    entry: Correspondence | None,
-    got: np.ndarray,
-    expected: np.ndarray,
-    reference: Mapping[str, np.ndarray],
-    between: str,
-) -> Mismatch:
-    if got.dtype != expected.dtype or got.shape != expected.shape:
-        raise ValueError(
-            f"{binding.var.name}: {got.dtype} of shape {got.shape} where {expected.dtype} of shape "
-            f"{expected.shape} is expected"
+@dataclass(frozen=True)
+class _Difference:
+    """Two arrays that should be equal: what was got, and what was expected, of one binding of ``main``."""
+
+    binding: relax.VarBinding
+    entry: Correspondence | None
+    got: np.ndarray
+    expected: np.ndarray
+    between: str
+
+    def locate(self, transformed: Transformed, values: Mapping[str, np.ndarray]) -> Mismatch:
+        """The mismatch, with the operands of its first element taken from ``values``."""
+        name = self.binding.var.name
+        if self.got.dtype != self.expected.dtype or self.got.shape != self.expected.shape:
+            raise ValueError(
+                f"{name}: {self.got.dtype}{list(self.got.shape)} where "
+                f"{self.expected.dtype}{list(self.expected.shape)} is expected"
+            )
+        different = np.argwhere(self.got != self.expected)
+        index = tuple(int(position) for position in different[0])
+        coordinates = self.coordinates(different)
+        first = {axis: int(positions[0]) for axis, positions in coordinates.items()}
+        layer = next((layer for layer in transformed.report if layer.result == name), None)
+        return Mismatch(
+            between=self.between,
+            binding=name,
+            operator=layer.operator if layer else operator_name(self.binding.value),
+            layer=layer.name if layer else None,
+            coordinate=first,
+            layout=self.entry.layout if self.entry else None,
+            packed_index=index,
+            packed_address=int(np.ravel_multi_index(index, self.got.shape)) if index else 0,
+            tile=index[:-1],
+            lane=index[-1] if index else 0,
+            padding=any(position >= self.extents()[axis] for axis, position in first.items()),
+            device=int(self.got[index]),
+            reference=int(self.expected[index]),
+            differing=len(different),
+            elements=int(self.got.size),
+            pattern=self.pattern(coordinates),
+            operands=operands_of(transformed, self.binding, first, index, values),
         )
-    different = got != expected
-    index = tuple(int(position) for position in np.unravel_index(int(np.argmax(different)), got.shape))
-    coordinates = [_coordinate(entry, position) for position in np.argwhere(different)]
-    coordinate = coordinates[0]
-    layer = next((layer for layer in transformed.report if layer.result == binding.var.name), None)
-    return Mismatch(
-        between=between,
-        binding=binding.var.name,
-        operator=layer.operator if layer else operator_name(binding.value),
-        layer=layer.name if layer else None,
-        coordinate=coordinate,
-        layout=entry.layout if entry else None,
-        packed_index=index,
-        packed_address=int(np.ravel_multi_index(index, got.shape)) if index else 0,
-        tile=index[:-1],
-        lane=index[-1] if index else 0,
-        padding=bool(entry) and _in_padding(entry, coordinate),
-        device=int(got[index]),
-        reference=int(expected[index]),
-        differing=int(different.sum()),
-        elements=int(got.size),
-        pattern=_pattern(coordinates, entry, got.shape),
-        operands=operands_of(transformed, binding, coordinate, index, reference),
-    )
+
+    def axes(self) -> tuple[str, ...]:
+        """The names of the logical axes; numbered ones where the tensor has none."""
+        if self.entry and (self.entry.layout or len(self.entry.axes) == self.got.ndim):
+            return tuple(self.entry.axes)
+        return tuple(f"dimension {number}" for number in range(self.got.ndim))
+
+    def extents(self) -> dict[str, int]:
+        """The logical extent of each axis, without padding."""
+        shape = self.entry.shape if self.entry and self.entry.layout else self.got.shape
+        return dict(zip(self.axes(), shape, strict=True))
+
+    def coordinates(self, different: np.ndarray) -> dict[str, np.ndarray]:
+        """The logical coordinates, axis by axis, of packed indices (one a row)."""
+        if not self.entry or not self.entry.layout:
+            return dict(zip(self.axes(), different.T, strict=True))
+        found = {axis: np.zeros(len(different), np.int64) for axis in self.entry.axes}
+        for (axis, size), positions in zip(
+            Layout.parse(self.entry.layout).dimensions, different.T, strict=True
+        ):
+            found[axis] = found[axis] * (size or 1) + positions
+        return found
+
+    def pattern(self, coordinates: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """Which positions of each axis the differences touch."""
+        extents = self.extents()
+        return {axis: _touched(positions, extents[axis]) for axis, positions in coordinates.items()}
+
+
+def _touched(positions: np.ndarray, extent: int) -> str:
+    touched = np.unique(positions)
+    if len(touched) >= extent:
+        return f"all {extent}"
+    listed = ", ".join(map(str, touched[:LISTED])) + (", …" if len(touched) > LISTED else "")
+    return f"{listed} ({len(touched)} of {extent})"
 
 
 def operator_name(value: relax.Expr) -> str:
     """The name of the operator or function that a binding calls."""
     if isinstance(value, relax.Call):
-        return value.op.name if isinstance(value.op, tvm.ir.Op) else value.op.name_hint
+        return str(value.op.name if isinstance(value.op, tvm.ir.Op) else value.op.name_hint)
     return type(value).__name__
-
-
-def _coordinate(entry: Correspondence | None, index: np.ndarray) -> dict[str, int]:
-    positions = tuple(int(position) for position in index)
-    if entry and entry.layout:
-        found = logical(entry.layout, positions)
-        return {axis: found[axis] for axis in entry.axes}
-    axes = entry.axes if entry and len(entry.axes) == len(positions) else ""
-    return {
-        axes[number] if axes else f"dimension {number}": position for number, position in enumerate(positions)
-    }
-
-
-def _in_padding(entry: Correspondence | None, coordinate: dict[str, int]) -> bool:
-    assert entry is not None
-    return any(
-        coordinate.get(axis, 0) >= extent for axis, extent in zip(entry.axes, entry.shape, strict=False)
-    )
-
-
-def _pattern(
-    coordinates: list[dict[str, int]], entry: Correspondence | None, shape: tuple[int, ...]
-) -> dict[str, str]:
-    """Which positions of each axis the differences touch."""
-    extents = dict(zip(entry.axes, entry.shape, strict=False)) if entry and entry.axes else {}
-    pattern = {}
-    for number, axis in enumerate(coordinates[0]):
-        touched = sorted({coordinate[axis] for coordinate in coordinates})
-        extent = extents.get(axis, shape[number] if number < len(shape) else len(touched))
-        if len(touched) >= extent:
-            pattern[axis] = f"all {extent}"
-        else:
-            listed = ", ".join(map(str, touched[:LISTED])) + (", …" if len(touched) > LISTED else "")
-            pattern[axis] = f"{listed} ({len(touched)} of {extent})"
-    return pattern

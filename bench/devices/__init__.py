@@ -1,0 +1,1 @@
+"""Devices: what executes an artefact, and the process around it."""

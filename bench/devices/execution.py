@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -86,10 +87,8 @@ def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -114,6 +113,8 @@ def _collect(folder: Path) -> Execution:
     return Execution(
         outputs=arrays,
         counters={name: kernel["counters"] for name, kernel in kernels.items()},
-        findings={name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()},
+        findings={
+            name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()
+        },
         seconds=result["seconds"],
     )

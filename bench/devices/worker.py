@@ -41,9 +41,8 @@ def main(folder: Path) -> None:
     except DeviceFailure as failure:
         result["failure"] = {"verdict": failure.verdict, "message": str(failure)}
     result["seconds"] = time.perf_counter() - started
-    np.savez(
-        folder / "outputs.npz", **{spec.name: array for spec, array in zip(artifact.outputs, outputs, strict=False)}
-    )
+    named = {spec.name: array for spec, array in zip(artifact.outputs, outputs, strict=False)}
+    np.savez(folder / "outputs.npz", **named)  # type: ignore[arg-type]
     (folder / "result.json").write_text(json.dumps(result))
 
 

@@ -38,7 +38,9 @@ def swap_weight_lanes(mod: tvm.IRModule) -> tvm.IRModule:
         arguments = [call.args[0], relax.const(swapped), *call.args[2:]]
         return relax.Call(call.op, arguments, call.attrs, call.ty_args)
 
-    return _edit_main(mod, lambda call: isinstance(call.op, relax.GlobalVar) and call.op.same_as(largest.op), edit)
+    return _edit_main(
+        mod, lambda call: isinstance(call.op, relax.GlobalVar) and call.op.same_as(largest.op), edit
+    )
 
 
 def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
@@ -100,7 +102,7 @@ class _Editor(PyExprMutator):
 
 def _edit_main(mod: tvm.IRModule, chosen: Callable[[relax.Call], bool], edit: Edit) -> tvm.IRModule:
     main = _Editor(chosen, edit).visit_expr(mod["main"])
-    functions = {variable: function for variable, function in mod.functions_items()}
+    functions = dict(mod.functions_items())
     return tvm.IRModule({**functions, mod.get_global_var("main"): main})
 
 

@@ -45,7 +45,9 @@ def _in_largest(suffix: str, edit: Callable[[bytes], bytes]) -> Plant:
     """Edit the largest file in which the fault finds something to act on."""
 
     def plant(files: Mapping[str, bytes]) -> dict[str, bytes]:
-        candidates = sorted((name for name in files if name.endswith(suffix)), key=lambda name: -len(files[name]))
+        candidates = sorted(
+            (name for name in files if name.endswith(suffix)), key=lambda name: -len(files[name])
+        )
         problems = []
         for name in candidates:
             try:

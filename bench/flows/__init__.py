@@ -1,0 +1,1 @@
+"""Flows: what each target contributes from an integer graph to machine code."""

@@ -23,8 +23,10 @@ class Flow(Protocol):
     target: str
     artefact: str
     """What its machine executes, in a word or two."""
-    quantization: Mapping[str, str]
-    """Options of :func:`bench.passes.quantize` that give a graph this target can take."""
+    scheme: str
+    """The scheme of :func:`bench.passes.quantize` that gives a graph this target can take, and"""
+    data_dtype: str
+    """the type of its data."""
     overrides: Mapping[str, Evaluator]
     """Its tensor operators through the models of its instructions."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tvm
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vrmpy
-from bench.flows.kernel import PackedKernel, packed_kernels
+from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
@@ -23,7 +25,8 @@ class HexagonFlow:
 
     target = "hexagon"
     artefact = "ELF (v67)"
-    quantization = {"scheme": "fixed", "data_dtype": "uint8"}
+    scheme = "fixed"
+    data_dtype = "uint8"
     overrides = vrmpy.OVERRIDES
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
@@ -45,19 +48,15 @@ class HexagonFlow:
 
 
 def _instruction(layer: PlainLayer) -> str:
-    return "vrmpybusv" if str(layer.weight.dtype) == "int8" else "vrmpyub"
+    return "vrmpyub" if layer.weight_dtype == "uint8" else "vrmpybusv"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
-    if kernel.is_dense:
-        return dense_primfunc(data.shape, weight.shape, data_dtype=data.dtype, weight_dtype=weight.dtype)
-    attributes = attributes_of(kernel.operator)
-    return conv2d_primfunc(
-        data.shape,
-        weight.shape,
-        strides=attributes["strides"],
-        padding=attributes["padding"],
-        data_dtype=data.dtype,
-        weight_dtype=weight.dtype,
-    )
+    dtypes: dict[str, Any] = {"data_dtype": data.dtype, "weight_dtype": weight.dtype}
+    with refusals_of(kernel):
+        if kernel.is_dense:
+            return dense_primfunc(data.shape, weight.shape, **dtypes)
+        attributes = attributes_of(kernel.operator)
+        window = {name: attributes[name] for name in ("strides", "padding")}
+        return conv2d_primfunc(data.shape, weight.shape, **window, **dtypes)

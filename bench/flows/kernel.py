@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import tvm
 from tvm import relax
 
+from bench.flows.flow import Unsupported
 from bench.flows.transformed import Transformed
 from bench.passes.lift_kernels import bindings_of, is_packed_operator
 
@@ -35,6 +38,15 @@ class PackedKernel:
     def is_dense(self) -> bool:
         """Whether the tensor operator is a dense layer (else it is a convolution)."""
         return bool(self.operator.op.name == "bitexact.dense")
+
+
+@contextmanager
+def refusals_of(kernel: PackedKernel) -> Iterator[None]:
+    """Turn a generator's ValueError, for a shape that it cannot take, into Unsupported with the kernel named."""
+    try:
+        yield
+    except ValueError as reason:
+        raise Unsupported(f"{kernel.name}: {reason}") from reason
 
 
 def packed_kernels(transformed: Transformed) -> list[PackedKernel]:

@@ -8,7 +8,7 @@ import tvm
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import wmma
-from bench.flows.kernel import PackedKernel, packed_kernels
+from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import LAUNCHES
@@ -24,7 +24,8 @@ class TensorCoreFlow:
 
     target = "tensorcore"
     artefact = "PTX (sm_80)"
-    quantization = {"scheme": "fixed", "data_dtype": "int8"}
+    scheme = "fixed"
+    data_dtype = "int8"
     overrides = wmma.OVERRIDES
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
@@ -55,15 +56,12 @@ def _instruction(layer: PlainLayer) -> str:
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
-    if kernel.is_dense:
-        return dense_primfunc(data.shape, units=kernel.result.shape[-1], dtype=data.dtype)
-    attributes = attributes_of(kernel.operator)
-    return conv2d_primfunc(
-        data.shape,
-        out_channels=kernel.result.shape[-1],
-        kernel=weight.shape[:2],
-        strides=attributes["strides"],
-        padding=attributes["padding"],
-        dilation=attributes["dilation"],
-        dtype=data.dtype,
-    )
+    units = kernel.result.shape[-1]
+    with refusals_of(kernel):
+        if kernel.is_dense:
+            return dense_primfunc(data.shape, units=units, dtype=data.dtype)
+        attributes = attributes_of(kernel.operator)
+        window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
+        return conv2d_primfunc(
+            data.shape, out_channels=units, kernel=weight.shape[:2], dtype=data.dtype, **window
+        )

@@ -31,6 +31,7 @@ def pack_and_lift(
     packer = GraphPacker(mod, rewrite)
     packed = packer.run()
     lifted, kernels = lift_kernels(packed, absorb=absorb)
+    in_main = {entry.original: entry.transformed for entry in reversed(packer.correspondences)}
     layers = []
     for binding in bindings_of(mod["main"]):
         layer = plain_layer(binding.value) if isinstance(binding.value, relax.Call) else None
@@ -46,13 +47,16 @@ def pack_and_lift(
                 instruction=instruction(layer) if kernel else None,
                 why_not=None if kernel else packer.refused[name],
                 kernel=kernel.kernel if kernel else None,
-                result=kernel.result if kernel else name,
+                result=kernel.result if kernel else in_main[name],
             )
         )
     if not layers:
         raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
     if not any(layer.kernel for layer in layers):
-        reasons = "; ".join(f"{layer.name}: {layer.why_not}" for layer in layers)
+        by_reason: dict[str | None, list[str]] = {}
+        for refused in layers:
+            by_reason.setdefault(refused.why_not, []).append(refused.name)
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
         raise Unsupported(f"{target} takes none of its layers: {reasons}")
     kept = {binding.var.name for binding in bindings_of(lifted["main"])}
     return Transformed(
@@ -67,6 +71,8 @@ def _check_shapes(mod: tvm.IRModule) -> None:
     for parameter in mod["main"].params:
         for extent in parameter.ty.shape:
             if not isinstance(extent, tvm.tirx.IntImm):
-                raise Unsupported(f"input {parameter.name} has the symbolic extent {extent}: give it a number")
+                raise Unsupported(
+                    f"input {parameter.name} has the symbolic extent {extent}: give it a number"
+                )
             if int(extent) < 1:
                 raise Unsupported(f"input {parameter.name} has an extent of {int(extent)}")

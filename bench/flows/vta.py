@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import tvm
 from tvm import relax
 from tvm.ir import GenericConst
@@ -9,7 +12,7 @@ from tvm.ir import GenericConst
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vta
 from bench.flows.flow import Unsupported
-from bench.flows.kernel import PackedKernel, packed_kernels
+from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.passes.graph_pack import GraphPack, alu_chain
@@ -20,6 +23,7 @@ from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
 
 Step = tuple[str, int | str]
+T = TypeVar("T")
 
 
 class VtaFlow:
@@ -27,7 +31,8 @@ class VtaFlow:
 
     target = "vta"
     artefact = "VTA program"
-    quantization = {"scheme": "pow2", "data_dtype": "int8"}
+    scheme = "pow2"
+    data_dtype = "int8"
     overrides = vta.OVERRIDES
 
     def __init__(self, config: Config | None = None) -> None:
@@ -43,29 +48,27 @@ class VtaFlow:
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels as plain TensorIR."""
         return {
-            kernel.name: (dense_primfunc if kernel.is_dense else conv2d_primfunc)(**self._arguments(kernel))
+            kernel.name: self._generate(kernel, dense_primfunc, conv2d_primfunc)
             for kernel in packed_kernels(transformed)
         }
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
         return {
-            f"{kernel.name}.vta": (dense if kernel.is_dense else conv2d)(**self._arguments(kernel)).to_bytes()
+            f"{kernel.name}.vta": self._generate(kernel, dense, conv2d).to_bytes()
             for kernel in packed_kernels(transformed)
         }
 
-    def _arguments(self, kernel: PackedKernel) -> dict[str, object]:
-        data, weight = kernel.parameters[:2]
-        arguments: dict[str, object] = {
-            "data_shape": data.shape,
-            "weight_shape": weight.shape,
-            "epilogue": epilogue_of(kernel),
-            "config": self._config,
-        }
-        if not kernel.is_dense:
+    def _generate(self, kernel: PackedKernel, dense: Callable[..., T], conv2d: Callable[..., T]) -> T:
+        """What one of two generators makes of a kernel; both take the same description of it."""
+        data, weight = (parameter.shape for parameter in kernel.parameters[:2])
+        epilogue = epilogue_of(kernel)
+        with refusals_of(kernel):
+            if kernel.is_dense:
+                return dense(data, weight, epilogue=epilogue, config=self._config)
             attributes = attributes_of(kernel.operator)
-            arguments |= {"strides": attributes["strides"], "padding": attributes["padding"]}
-        return arguments
+            window = {name: attributes[name] for name in ("strides", "padding")}
+            return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
 
 
 def _instruction(_: PlainLayer) -> str:

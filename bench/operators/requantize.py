@@ -109,7 +109,9 @@ def _legalize(builder: relax.BlockBuilder, expression: Call) -> Expr:
             if len(factor) == 1:
                 channel = [indices[axis]]
             else:
-                channel = [0 if extent == 1 else index for index, extent in zip(indices, factor, strict=False)]
+                channel = [
+                    0 if extent == 1 else index for index, extent in zip(indices, factor, strict=False)
+                ]
             product = data(*indices).astype("int64") * multiplier(*channel).astype("int64")
             # TVM 0.27 bounds `x >> n` by its corners, and takes a negative n modulo 64: without a range for
             # the shift its simplifier removes the lower end of the saturation.

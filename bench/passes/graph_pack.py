@@ -55,22 +55,22 @@ class GraphPack:
         reason = self._why_not(layer, var)
         if reason:
             return reason
-        return self._convolution(packer, var, layer) if layer.operator == "conv2d" else self._dense(packer, var, layer)
+        return (
+            self._convolution(packer, var, layer)
+            if layer.operator == "conv2d"
+            else self._dense(packer, var, layer)
+        )
 
     def _why_not(self, layer: PlainLayer, var: relax.Var) -> str | None:
         reason = layer.why_not(data_dtypes=("int8",), weight_dtypes=("int8",))
         if reason:
             return reason
-        if set(layer.dilation) != {1}:
-            return f"its dilation is {layer.dilation}; the kernel takes (1, 1)"
         chain = following_chain(self._bindings, self._positions[var])
         if alu_chain(chain):
             return None
-        stop = next((binding.value.op.name for binding in chain if not _is_alu(binding.value)), "another reader")
-        return (
-            "VTA stores 8 bits of an accumulator, and between this layer and int8 stands what its ALU does not "
-            f"compute: {stop}"
-        )
+        stop = next((binding.value.op.name for binding in chain if not _is_alu(binding.value)), None)
+        obstacle = f"{stop} follows, which VTA's ALU does not compute" if stop else "its int32 result is used"
+        return f"{obstacle}; VTA can store int8 only"
 
     def _convolution(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
         assert layer.weight is not None
@@ -100,4 +100,6 @@ class GraphPack:
 
 
 def _is_alu(call: relax.Call) -> bool:
-    return call.op.name in ALU_OPERATORS and all(isinstance(argument, GenericConst) for argument in call.args[1:])
+    return call.op.name in ALU_OPERATORS and all(
+        isinstance(argument, GenericConst) for argument in call.args[1:]
+    )

@@ -23,7 +23,9 @@ def pack_hwnc(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed |
     if layer is None:
         return None
     reason = layer.why_not(
-        data_dtypes=tuple(SIGNEDNESS), weight_dtypes=SIGNEDNESS.get(layer.data_dtype, tuple(SIGNEDNESS))
+        data_dtypes=tuple(SIGNEDNESS),
+        weight_dtypes=SIGNEDNESS.get(layer.data_dtype, tuple(SIGNEDNESS)),
+        dilated=True,
     )
     if reason:
         return reason

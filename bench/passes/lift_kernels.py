@@ -60,10 +60,13 @@ def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[re
     return chain
 
 
-def lift_kernels(mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing) -> tuple[tvm.IRModule, dict[str, Lifted]]:
+def lift_kernels(
+    mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing
+) -> tuple[tvm.IRModule, dict[str, Lifted]]:
     """Move each packed tensor operator, and what ``absorb`` takes with it, to a private function.
 
-    Returns the module and what was lifted, by the binding of the operator. Parameters of a kernel are its data, then its constants of more than one
+    Returns the module and what was lifted, by the binding of the operator. Parameters of a kernel are its
+    data, then its constants of more than one
     element, in the order in which they are first used; scalar constants stay inside.
     """
     main = mod["main"]

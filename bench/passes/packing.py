@@ -147,7 +147,7 @@ class GraphPacker:
         """Another name of a tensor: it stands for whatever the tensor has."""
         for forms in (self._plain, self._packed):
             if value in forms:
-                forms[var] = forms[value]  # type: ignore[index]
+                forms[var] = forms[value]
 
     def _keep(self, var: relax.Var, packed: Packed) -> None:
         self._packed[var] = packed
@@ -202,11 +202,7 @@ class GraphPacker:
         multiple = {axis: int(np.lcm(multiples.get(axis, 1), layout.block(axis))) for axis in axes}
         padded = [-(-size // multiple[axis]) * multiple[axis] for axis, size in zip(axes, shape, strict=True)]
         if list(shape) != padded:
-            widths = [
-                width
-                for size, full in zip(shape, padded, strict=True)
-                for width in (0, full - size)
-            ]
+            widths = [width for size, full in zip(shape, padded, strict=True) for width in (0, full - size)]
             tensor = self.emit(f"{name}_padded", relax.op.nn.pad(tensor, widths))
         split, order = split_and_order(layout, padded, axes)
         if split != padded:
@@ -241,7 +237,9 @@ def pack_weight(
     weight: np.ndarray, layout: str, *, axes: str, extents: dict[str, int] | None = None
 ) -> relax.Expr:
     """A weight in ``layout`` as a constant, its axes first padded with zeros to ``extents``."""
-    widths = [(0, (extents or {}).get(axis, size) - size) for axis, size in zip(axes, weight.shape, strict=True)]
+    widths = [
+        (0, (extents or {}).get(axis, size) - size) for axis, size in zip(axes, weight.shape, strict=True)
+    ]
     return relax.const(pack(np.pad(weight, widths), layout, source=axes))
 
 
@@ -259,7 +257,7 @@ def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.
 
 
 def split_and_order(layout: Layout, extents: list[int], axes: str) -> tuple[list[int], list[int]]:
-    """How a plain tensor of ``extents`` becomes a packed one: the shape to split it to, then the order of dimensions."""
+    """How a plain tensor becomes a packed one: the shape to split it to, then the order of dimensions."""
     packed = packed_shape(layout, extents, source=axes)
     split_positions = [position for axis in axes for position in layout.dimensions_of(axis)]
     split = [packed[position] for position in split_positions]

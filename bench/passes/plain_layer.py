@@ -22,6 +22,7 @@ class PlainLayer:
     data: relax.Var
     weight: np.ndarray | None
     data_dtype: str
+    weight_dtype: str
     data_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     result_shape: tuple[int, ...]
@@ -40,16 +41,23 @@ class PlainLayer:
             text += f" g{self.groups}" if self.groups != 1 else ""
         return text
 
-    def why_not(self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...]) -> str | None:
-        """Why no target's kernel takes this layer, or None: what all of them require."""
+    def why_not(
+        self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...], dilated: bool = False
+    ) -> str | None:
+        """Why a kernel for these dtypes does not take this layer, or None where it does.
+
+        ``dilated`` says whether the kernel can dilate.
+        """
         if self.weight is None:
             return "its weight is not a constant"
         if self.groups != 1:
             return f"it has {self.groups} groups; the kernels take one"
+        if not dilated and set(self.dilation) != {1}:
+            return f"its dilation is {self.dilation}; the kernel takes (1, 1)"
         if self.data_dtype not in data_dtypes:
             return f"its data is {self.data_dtype}; the kernel takes {' or '.join(data_dtypes)}"
-        if str(self.weight.dtype) not in weight_dtypes:
-            return f"its weight is {self.weight.dtype}; the kernel takes {' or '.join(weight_dtypes)}"
+        if self.weight_dtype not in weight_dtypes:
+            return f"its weight is {self.weight_dtype}; the kernel takes {' or '.join(weight_dtypes)}"
         return None
 
 
@@ -74,6 +82,7 @@ def _convolution(call: relax.Call) -> PlainLayer | None:
         data=data,
         weight=weight.value.numpy() if isinstance(weight, GenericConst) else None,
         data_dtype=str(data.ty.dtype),
+        weight_dtype=str(weight.ty.dtype),
         data_shape=_shape(data),
         weight_shape=_shape(weight),
         result_shape=_shape(call),
@@ -92,6 +101,7 @@ def _dense(call: relax.Call) -> PlainLayer:
         data=data,
         weight=constant,
         data_dtype=str(data.ty.dtype),
+        weight_dtype=str(weight.ty.dtype),
         data_shape=_shape(data),
         weight_shape=_shape(weight)[::-1],
         result_shape=_shape(call),

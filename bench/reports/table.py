@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bench.compare.mismatch import Mismatch
+from bench.compare.mismatch import BETWEEN_GRAPHS, Mismatch
 from bench.compare.operands import Operands
 from bench.compare.verdict import Verdict
 
@@ -57,7 +57,15 @@ def layer_table(verdict: Verdict) -> str:
         ]
         for layer in verdict.layers
     ]
-    headers = ["layer", "operator", "data * weight, stride, padding", "instruction", "count", "verdict", "why not"]
+    headers = [
+        "layer",
+        "operator",
+        "data * weight, stride, padding",
+        "instruction",
+        "count",
+        "verdict",
+        "why not",
+    ]
     if not any(layer.why_not for layer in verdict.layers):
         headers.pop()
         rows = [row[:-1] for row in rows]
@@ -72,9 +80,13 @@ def details(verdict: Verdict) -> str:
     if verdict.mismatch:
         parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
     for finding in verdict.findings[:LISTED_FINDINGS]:
-        parts.append(f"{verdict.target}: {finding.severity}: {finding.kind} at {finding.where}: {finding.message}")
+        parts.append(
+            f"{verdict.target}: {finding.severity}: {finding.kind} at {finding.where}: {finding.message}"
+        )
     if len(verdict.findings) > LISTED_FINDINGS:
-        parts.append(f"{verdict.target}: … {len(verdict.findings) - LISTED_FINDINGS} more findings (--json has all)")
+        parts.append(
+            f"{verdict.target}: … {len(verdict.findings) - LISTED_FINDINGS} more findings (--json has all)"
+        )
     return "\n".join(parts)
 
 
@@ -83,24 +95,25 @@ def mismatch_text(mismatch: Mismatch) -> str:
     coordinate = ", ".join(f"{axis.lower()}={position}" for axis, position in mismatch.coordinate.items())
     pattern = "; ".join(f"{axis.lower()}: {touched}" for axis, touched in mismatch.pattern.items())
     layer = f" (layer {mismatch.layer})" if mismatch.layer else ""
+    sides = ("device", "reference")
+    if mismatch.between == BETWEEN_GRAPHS:
+        sides = ("transformed graph", "integer graph")
     lines = [
         f"mismatch between {mismatch.between}",
         f"  first at      {mismatch.binding}{layer}, operator {mismatch.operator}",
         f"  coordinate    {coordinate}" + (" (in the padding)" if mismatch.padding else ""),
         f"  stored at     {mismatch.layout or 'plain layout'} {list(mismatch.packed_index)}, "
         f"element {mismatch.packed_address}, tile {list(mismatch.tile)}, lane {mismatch.lane}",
-        f"  values        device {mismatch.device}, reference {mismatch.reference}",
+        f"  values        {sides[0]} {mismatch.device}, {sides[1]} {mismatch.reference}",
         f"  differing     {mismatch.differing:,} of {mismatch.elements:,} elements: {pattern}",
     ]
-    if mismatch.between != "device and transformed graph":
-        lines[4] = f"  values        transformed {mismatch.device}, integer graph {mismatch.reference}"
     if mismatch.operands:
         lines.append(f"  operands      {operands_text(mismatch.operands)}")
     return "\n".join(lines)
 
 
 def operands_text(operands: Operands) -> str:
-    """The operands of one element; of a dot product the products that are not zero, the first of them in full."""
+    """The operands of one element; of a dot product the first of the products that are not zero."""
     if operands.accumulator is None:
         return ", ".join(map(str, operands.data))
     products = [

@@ -13,7 +13,7 @@ from simulators.report import Report
 
 
 class HexagonMachine:
-    """Two QEMU processes: the kernels, and their twin without vrmpy. A :class:`bench.devices.machines.Machine`.
+    """Two QEMU processes, of the kernels and of their twin: a :class:`bench.devices.machines.Machine`.
 
     QEMU counts HVX instructions, not kinds of them. The twin has a no-operation in place of each vrmpy, so
     that the difference of the two counts is the number of vrmpy that were executed.

@@ -14,7 +14,7 @@ from simulators.report import Report
 
 
 class TensorCoreMachine:
-    """Parses each kernel's PTX once, and launches it on the PTX machine. A :class:`bench.devices.machines.Machine`."""
+    """Launches PTX kernels on the PTX machine: a :class:`bench.devices.machines.Machine`."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._launches = json.loads(files[LAUNCHES])

@@ -11,7 +11,7 @@ from simulators.vta import Machine, load
 
 
 class VtaMachine:
-    """One VTA whose SRAMs and tokens persist from kernel to kernel. A :class:`bench.devices.machines.Machine`."""
+    """One VTA, whose SRAMs and tokens persist from kernel to kernel: a :class:`bench.devices.machines.Machine`."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._programs = {name.removesuffix(".vta"): load(content) for name, content in files.items()}
@@ -28,9 +28,7 @@ class VtaMachine:
         program = self._programs[kernel]
         *inputs, output = arguments
         buffers = program.arguments
-        arrays = {
-            buffer.name: array for buffer, array in zip(buffers, inputs, strict=True)
-        }
+        arrays = {buffer.name: array for buffer, array in zip(buffers, inputs, strict=True)}
         outputs, report = program.run(self._machine, arrays)
         output[...] = outputs[program.outputs[0].name].reshape(output.shape)
         report.counters["tensor_instructions"] = report.counters["gemm_counter"]

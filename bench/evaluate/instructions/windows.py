@@ -18,7 +18,12 @@ def padded(data: np.ndarray, padding: Sequence[int], *, axes: tuple[int, int]) -
 
 
 def taps(
-    call: OperatorCall, data: np.ndarray, kernel: tuple[int, int], out: tuple[int, int], *, axes: tuple[int, int]
+    call: OperatorCall,
+    data: np.ndarray,
+    kernel: tuple[int, int],
+    out: tuple[int, int],
+    *,
+    axes: tuple[int, int],
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """For each kernel position (y, x): the data that it meets, one element for each output position."""
     strides, dilation = call.attributes["strides"], call.attributes["dilation"]
