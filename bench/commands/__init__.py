@@ -1,1 +1,1 @@
-"""The commands of ``bitexact``, one file each; its ``add_to(commands)`` adds a parser that names what runs."""
+"""The commands of ``bitexact``, one file each; ``add_to(commands)`` adds a parser naming what runs."""

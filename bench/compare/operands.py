@@ -22,8 +22,8 @@ class Operands:
     """The operands of one element.
 
     For a convolution or dense layer ``data`` and ``weight`` are the two sides of its dot product, in the
-    order kh, kw, input channel, without the channels that were added as padding; ``accumulator`` is the sum of
-    their products mod 2^32, before anything that the kernel adds to it. For other operators ``data`` holds
+    order kh, kw, input channel, without the channels that were added as padding; ``accumulator`` is the sum
+    of their products mod 2^32, before anything that the kernel adds to it. For other operators ``data`` holds
     the value of each tensor operand that this element depends on.
     """
 

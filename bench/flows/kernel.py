@@ -42,7 +42,7 @@ class PackedKernel:
 
 @contextmanager
 def refusals_of(kernel: PackedKernel) -> Iterator[None]:
-    """Turn a generator's ValueError, for a shape that it cannot take, into Unsupported with the kernel named."""
+    """Turn a generator's ValueError, for a shape it cannot take, into Unsupported with the kernel named."""
     try:
         yield
     except ValueError as reason:

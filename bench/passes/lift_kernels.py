@@ -66,8 +66,8 @@ def lift_kernels(
     """Move each packed tensor operator, and what ``absorb`` takes with it, to a private function.
 
     Returns the module and what was lifted, by the binding of the operator. Parameters of a kernel are its
-    data, then its constants of more than one
-    element, in the order in which they are first used; scalar constants stay inside.
+    data, then its constants of more than one element, in the order in which they are first used; scalar
+    constants stay inside.
     """
     main = mod["main"]
     bindings = bindings_of(main)

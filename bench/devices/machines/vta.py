@@ -11,7 +11,7 @@ from simulators.vta import Machine, load
 
 
 class VtaMachine:
-    """One VTA, whose SRAMs and tokens persist from kernel to kernel: a :class:`bench.devices.machines.Machine`."""
+    """One VTA, whose SRAMs and tokens persist over kernels: a :class:`bench.devices.machines.Machine`."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._programs = {name.removesuffix(".vta"): load(content) for name, content in files.items()}

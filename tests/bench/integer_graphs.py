@@ -1,0 +1,125 @@
+"""Small integer graphs with full-range weights, for tests of passes, flows and devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from bench.operators import requantize
+
+MULTIPLIER = 1 << 30
+
+
+@dataclass(frozen=True)
+class ConvCase:
+    """One convolution: batch, input channels, extent of the square image, output channels, kernel extent."""
+
+    batch: int = 3
+    inputs: int = 5
+    size: int = 6
+    outputs: int = 7
+    kernel: int = 3
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __str__(self) -> str:
+        return (
+            f"{self.batch}x{self.inputs}x{self.size}x{self.size}-{self.outputs}x{self.kernel}x{self.kernel}"
+            f"-s{self.strides[0]}{self.strides[1]}-p{''.join(map(str, self.padding))}"
+            f"-d{self.dilation[0]}-g{self.groups}"
+        )
+
+
+def full_range(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Random values over the whole range of an integer type."""
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+
+
+def module_of(parameters: dict[str, tuple[tuple[int, ...], str]], build) -> tvm.IRModule:  # type: ignore[no-untyped-def]
+    """A module whose ``main`` binds what ``build(emit, *parameters)`` emits, by name."""
+    variables = [relax.Var(name, relax.TensorType(shape, dtype)) for name, (shape, dtype) in parameters.items()]
+    builder = relax.BlockBuilder()
+    with builder.function("main", variables):
+        with builder.dataflow():
+            result = builder.emit_output(
+                build(lambda name, value: builder.emit(value, name), *variables), "result"
+            )
+        builder.emit_func_output(result)
+    return builder.finalize()
+
+
+def convolution(
+    case: ConvCase,
+    *,
+    data_dtype: str = "int8",
+    weight_dtype: str = "int8",
+    scheme: str = "fixed",
+    seed: int = 0,
+) -> tvm.IRModule:
+    """Two convolutions in a row and a residual addition, requantised in between.
+
+    ``scheme`` "fixed" requantises by bitexact.requantize, "pow2" by the operators of VTA's ALU.
+    """
+    rng = np.random.default_rng(seed)
+    first = full_range(
+        rng, (case.outputs, case.inputs // case.groups, case.kernel, case.kernel), weight_dtype
+    )
+    second = full_range(rng, (case.outputs, case.outputs, 1, 1), weight_dtype)
+    bias = rng.integers(-(2**20), 2**20, (1, case.outputs, 1, 1), dtype=np.int32)
+
+    def rescale(emit, name, accumulator):  # type: ignore[no-untyped-def]
+        if scheme == "pow2":
+            rounded = emit(f"{name}_rounded", relax.op.add(accumulator, relax.const(np.int32(256))))
+            shifted = emit(f"{name}_shifted", relax.op.right_shift(rounded, relax.const(np.int32(9))))
+            clipped = emit(f"{name}_clipped", relax.op.clip(shifted, -127, 127))
+            return emit(f"{name}_requantized", relax.op.astype(clipped, "int8"))
+        channels = int(accumulator.ty.shape[1])
+        factors = (
+            relax.const(np.full(channels, MULTIPLIER, np.int32)),
+            relax.const(np.arange(channels, dtype=np.int32) % 3 - 8),
+        )
+        return emit(f"{name}_requantized", requantize(accumulator, *factors, axis=1, out_dtype=data_dtype))
+
+    def build(emit, data):  # type: ignore[no-untyped-def]
+        window = {
+            "strides": list(case.strides),
+            "padding": list(case.padding),
+            "dilation": list(case.dilation),
+        }
+        conv1 = emit(
+            "conv1",
+            relax.op.nn.conv2d(data, relax.const(first), groups=case.groups, out_dtype="int32", **window),
+        )
+        one = rescale(emit, "conv1", emit("conv1_bias", relax.op.add(conv1, relax.const(bias))))
+        two = rescale(
+            emit, "conv2", emit("conv2", relax.op.nn.conv2d(one, relax.const(second), out_dtype="int32"))
+        )
+        return emit("residual", relax.op.add(relax.op.astype(one, "int32"), relax.op.astype(two, "int32")))
+
+    shape = (case.batch, case.inputs, case.size, case.size)
+    return module_of({"data": (shape, data_dtype)}, build)
+
+
+def dense(
+    batch: int, inputs: int, units: int, *, data_dtype: str = "int8", scheme: str = "fixed", seed: int = 0
+) -> tvm.IRModule:
+    """One dense layer with a bias; with ``scheme`` "pow2" its result is int8."""
+    rng = np.random.default_rng(seed)
+    weight = full_range(rng, (inputs, units), "int8")
+    bias = rng.integers(-(2**20), 2**20, (1, units), dtype=np.int32)
+
+    def build(emit, data):  # type: ignore[no-untyped-def]
+        product = emit("dense", relax.op.matmul(data, relax.const(weight), out_dtype="int32"))
+        total = emit("dense_bias", relax.op.add(product, relax.const(bias)))
+        if scheme == "fixed":
+            return total
+        shifted = emit("dense_shifted", relax.op.right_shift(total, relax.const(np.int32(11))))
+        return emit("dense_requantized", relax.op.astype(relax.op.clip(shifted, -127, 127), "int8"))
+
+    return module_of({"data": ((batch, inputs), data_dtype)}, build)

@@ -1,0 +1,117 @@
+"""Each layer is tensorised, or the report says why not; a graph with nothing for a target is refused."""
+
+import pytest
+import tvm
+from tvm import relax
+
+from bench import transform
+from bench.flows.flow import Unsupported
+from bench.passes.lift_kernels import bindings_of
+from tests.bench.integer_graphs import ConvCase, convolution, dense, module_of
+
+TAKEN = [
+    ("tensorcore", "int8", "int8", "fixed", "wmma.mma m8n32k16 s8"),
+    ("tensorcore", "uint8", "uint8", "fixed", "wmma.mma m8n32k16 u8"),
+    ("hexagon", "uint8", "int8", "fixed", "vrmpybusv"),
+    ("hexagon", "uint8", "uint8", "fixed", "vrmpyub"),
+    ("vta", "int8", "int8", "pow2", "GEMM"),
+]
+
+
+@pytest.mark.parametrize(("target", "data", "weight", "scheme", "instruction"), TAKEN)
+def test_a_layer_names_its_instruction(
+    target: str, data: str, weight: str, scheme: str, instruction: str
+) -> None:
+    module = convolution(ConvCase(), data_dtype=data, weight_dtype=weight, scheme=scheme)
+    layers = transform(module, target).report
+    assert [(layer.name, layer.instruction, layer.why_not) for layer in layers] == [
+        ("conv1", instruction, None),
+        ("conv2", instruction, None),
+    ]
+    assert layers[0].shapes == "3x5x6x6 * 7x5x3x3 s1 p1"
+
+
+REFUSED = [
+    ("tensorcore", ConvCase(inputs=6, outputs=6, groups=2), "int8", "fixed", "it has 2 groups"),
+    ("hexagon", ConvCase(inputs=6, outputs=6, groups=2), "uint8", "fixed", "it has 2 groups"),
+    ("vta", ConvCase(inputs=6, outputs=6, groups=2), "int8", "pow2", "it has 2 groups"),
+    ("hexagon", ConvCase(dilation=(2, 2)), "uint8", "fixed", "its dilation is (2, 2)"),
+    ("vta", ConvCase(dilation=(2, 2)), "int8", "pow2", "its dilation is (2, 2)"),
+]
+
+
+@pytest.mark.parametrize(("target", "case", "data", "scheme", "reason"), REFUSED)
+def test_a_layer_that_is_not_taken_says_why_and_stays(
+    target: str, case: ConvCase, data: str, scheme: str, reason: str
+) -> None:
+    transformed = transform(convolution(case, data_dtype=data, scheme=scheme), target)
+    first, second = transformed.report
+    assert first.instruction is None
+    assert reason in str(first.why_not)
+    assert second.instruction is not None
+    calls = [binding.value for binding in bindings_of(transformed.mod["main"])]
+    operators = [call.op for call in calls if isinstance(call, relax.Call)]
+    assert tvm.ir.Op.get("relax.nn.conv2d") in operators
+
+
+UNSUPPORTED = [
+    ("tensorcore", convolution(ConvCase(), data_dtype="uint8"), "conv1, conv2: its weight is int8"),
+    ("hexagon", convolution(ConvCase()), "its data is int8; the kernel takes uint8"),
+    ("vta", convolution(ConvCase()), "bitexact.requantize follows"),
+    ("vta", dense(2, 8, 4), "its int32 result is used"),
+]
+
+
+@pytest.mark.parametrize(("target", "module", "reason"), UNSUPPORTED)
+def test_a_graph_with_nothing_for_the_target_is_unsupported(
+    target: str, module: tvm.IRModule, reason: str
+) -> None:
+    with pytest.raises(Unsupported, match="takes none of its layers") as caught:
+        transform(module, target)
+    assert reason in str(caught.value)
+
+
+def test_a_weight_that_is_computed_is_not_taken() -> None:
+    def build(emit, data, weight):  # type: ignore[no-untyped-def]
+        return emit("conv", relax.op.nn.conv2d(data, weight, out_dtype="int32"))
+
+    module = module_of({"data": ((1, 4, 4, 4), "int8"), "weight": ((4, 4, 1, 1), "int8")}, build)
+    with pytest.raises(Unsupported, match="conv: its weight is not a constant"):
+        transform(module, "tensorcore")
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [((tvm.tirx.Var("n", "int64"), 4), "symbolic extent n"), ((0, 4), "an extent of 0")],
+    ids=["symbolic", "empty"],
+)
+def test_shapes_must_be_static_and_not_empty(shape: tuple, reason: str) -> None:  # type: ignore[type-arg]
+    module = module_of({"data": (shape, "int8")}, lambda emit, data: emit("sum", relax.op.add(data, data)))
+    with pytest.raises(Unsupported, match=reason):
+        transform(module, "vta")
+
+
+def test_a_float_graph_is_to_be_quantised_first() -> None:
+    module = module_of({"data": ((1, 4), "float32")}, lambda emit, data: emit("sum", relax.op.add(data, data)))
+    with pytest.raises(Unsupported, match="quantise it first"):
+        transform(module, "tensorcore")
+
+
+def test_an_unknown_target_names_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match="unknown target 'gpu': one of tensorcore, hexagon, vta"):
+        transform(dense(1, 4, 4), "gpu")
+
+
+def test_vta_takes_the_chain_behind_a_layer_into_its_kernel() -> None:
+    transformed = transform(convolution(ConvCase(), scheme="pow2"), "vta")
+    kernel = transformed.mod[str(transformed.report[0].kernel)]
+    operators = [binding.value.op.name for binding in bindings_of(kernel) if isinstance(binding.value, relax.Call)]
+    assert operators == [
+        "relax.nn.conv2d",
+        "relax.add",
+        "relax.add",
+        "relax.right_shift",
+        "relax.clip",
+        "relax.astype",
+    ]
+    assert transformed.report[0].result == "conv1_requantized"
