@@ -177,7 +177,11 @@ def _main(mod: tvm.IRModule) -> relax.Function:
         raise ValueError(
             f"quantize takes a main with one float32 input, weights as constants; not ({parameters})"
         )
+    names = [function.params[0].name]
     for binding in (binding for block in function.body.blocks for binding in block.bindings):
+        if binding.var.name in names:
+            raise ValueError(f"quantize: two tensors are named {binding.var.name!r}; scales are kept by name")
+        names.append(binding.var.name)
         value = binding.value
         operator = value.op.name if isinstance(value, Call) and isinstance(value.op, Op) else None
         if operator not in _TRANSLATIONS and not isinstance(value, relax.Var):
@@ -320,6 +324,8 @@ class _Quantizer:
         data, weight = self.data(self.operand(call.args[0])), _constant(call.args[1])
         if weight is None:
             raise ValueError(f"quantize: the weight of {name!r} must be a constant")
+        if call.op.name == "relax.matmul" and weight.ndim != 2:
+            raise ValueError(f"quantize: the weight of {name!r} has shape {weight.shape}; it must be (K, N)")
         one_scale = not self.options.per_channel or (variable == self.last_layer)
         choice: dict[str, Any] = {
             "low": -_WEIGHT_LIMIT,

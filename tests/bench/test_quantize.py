@@ -333,6 +333,17 @@ def huge_bias(emit, x):
     return emit("bias", op.add(emit("conv", convolved(x)), relax.const(np.float32(1e9))))
 
 
+def named_twice():
+    data = relax.Var("data", relax.TensorType((4, 6, 8, 8), "float32"))
+    variables = [relax.DataflowVar("y", data.ty), relax.Var("y", data.ty)]
+    bindings = [
+        relax.VarBinding(variable, relax.BlockBuilder().normalize(op.nn.relu(source)))
+        for variable, source in zip(variables, (data, variables[0]), strict=True)
+    ]
+    body = relax.SeqExpr([relax.DataflowBlock(bindings)], variables[1])
+    return tvm.IRModule({"main": relax.Function([data], body, data.ty)})
+
+
 ERRORS = {
     "scheme": (one(convolved, scheme="affine"), "scheme 'affine' is none of fixed, pow2"),
     "data_dtype": (one(convolved, data_dtype="int16"), "data_dtype 'int16' is none of int8, uint8"),
@@ -368,6 +379,14 @@ ERRORS = {
     ),
     "operator": (one(op.exp), "'y' is relax.exp, which is not quantised; what is: relax.nn.conv2d"),
     "weight not constant": (one(lambda x: op.nn.conv2d(x, x)), "weight of 'y' must be a constant"),
+    "weight not a matrix": (
+        one(lambda x: op.matmul(x, weights(6, 8, 4))),
+        r"weight of 'y' has shape \(6, 8, 4\); it must be \(K, N\)",
+    ),
+    "name twice": (
+        lambda: quantize(named_twice(), CALIBRATION),
+        "two tensors are named 'y'; scales are kept by name",
+    ),
     "layout": (
         one(lambda x: op.nn.conv2d(x, weights(1, 1, 8, 4), data_layout="NHWC", kernel_layout="HWIO")),
         "'y' must be NCHW by OIHW",
