@@ -181,8 +181,10 @@ class _Walker:
                 return self.expression(expression.tuple_value, environment, name)[expression.index]
             case Call():
                 return self.call(expression, environment, name)
-            case relax.Function():
+            case relax.Function() | GlobalVar():
                 return expression
+            case relax.ExternFunc():
+                return str(expression.global_symbol)
             case relax.SeqExpr():
                 return self.body(expression, environment, f"{name}/")
         raise NotImplementedError(f"no NumPy evaluation of {type(expression).__name__} (binding {name!r})")
@@ -191,10 +193,13 @@ class _Walker:
         arguments = tuple(self.expression(argument, environment, name) for argument in call.args)
         if isinstance(call.op, Op):
             return self.operator(call, arguments, name)
-        if isinstance(call.op, GlobalVar) and self.module is not None:
-            callee = _function(self.module, call.op.name_hint)
-        else:
-            callee = self.expression(call.op, environment, name)
+        callee = self.expression(call.op, environment, name)
+        if isinstance(callee, GlobalVar):
+            if self.module is None:
+                raise ValueError(
+                    f"binding {name!r} calls {callee.name_hint!r}: evaluate its module, not a function"
+                )
+            callee = _function(self.module, callee.name_hint)
         return self.function(callee, arguments, prefix=f"{name}/")
 
     def operator(self, call: Call, arguments: tuple[Any, ...], name: str) -> Any:

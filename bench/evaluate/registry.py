@@ -16,8 +16,9 @@ class OperatorCall:
     """One call of an operator in a graph, with the values of its arguments.
 
     An evaluator takes it and returns the result; the caller checks that result against `shape` and
-    `dtype`. Arguments are NumPy arrays; a tuple of the graph is a tuple, a shape a tuple of integers, and
-    a number an int or a float. Attributes are those of Relax, as plain Python values.
+    `dtype`. Arguments are NumPy arrays; a tuple of the graph is a tuple, a shape a tuple of integers,
+    a number an int or a float, a function a `tvm.ir.GlobalVar` or its name. Attributes are those of Relax,
+    as plain Python values.
     """
 
     operator: str

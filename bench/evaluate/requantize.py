@@ -36,9 +36,7 @@ def requantize(
     # |product| ≤ 2^62 and divisors are at most 2^62: twice a remainder still fits int64.
     exact = data.astype(np.int64) * multiplier
     if rounding == "double":
-        low, high = limits(np.dtype(np.int32))
         once = _divide(exact, np.int64(1) << (31 - np.maximum(shift, 0)), "half_up")
-        once = np.where(shift < 0, np.clip(once, low, high), once)
         rounded = _divide(once, np.int64(1) << np.maximum(-shift, 0), "half_up")
     else:
         rounded = _divide(exact, np.int64(1) << (31 - shift), rounding)

@@ -11,8 +11,9 @@ Roundings:
 
 * `half_up`: to the nearest, ties towards +∞; one rounding of the exact product (TVM's reference).
 * `half_even`: to the nearest, ties to the even neighbour.
-* `double`: rounded half up twice where shift < 0: the product at 2^-31, saturated to int32, then the
-  right shift. This is what Hexagon's `vmpyowh:rnd:sat` followed by a rounding shift computes.
+* `double`: rounded half up twice where shift < 0: the product at 2^-31, then the right shift. This is what
+  Hexagon's `vmpyowh:rnd:sat` followed by a rounding shift computes; that the first step saturates (only
+  -2^31 times -2^31 can) is not seen after the second.
 * `floor`: towards -∞.
 """
 
@@ -132,7 +133,6 @@ def round_shift(product: tirx.Expr, shift: tirx.Expr, rounding: str) -> tirx.Exp
     if rounding == "double":
         # A shift to the left comes before the multiplication and is exact: then there is one rounding.
         first = _half_up(product, _int64(_FRACTION_BITS) - tirx.max(shift, _int64(0)))
-        first = tirx.Select(shift < _int64(0), _saturate(first, "int32").astype("int64"), first)
         return _half_up(first, tirx.max(-shift, _int64(0)))
     right = _int64(_FRACTION_BITS) - shift
     if rounding == "floor":

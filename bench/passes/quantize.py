@@ -58,7 +58,8 @@ def quantize(
     * `data_scale`, `weight_scale`: "maximum" or "least_error" (`bench.passes.scales`); by default the
       maximum for "fixed" and the least error for "pow2".
 
-    The function's attributes record `scheme`, `rounding`, `input_scale` and `output_scale`.
+    The function's attributes record `scheme`, `rounding`, `input_scale`, `output_scale` and, in `scales`, the
+    scale of every binding that is quantised data: the float tensor is about the scale times the integers.
     ValueError for an option that is not one of these, for a graph that is not one float function of one
     input, for an operator that is not quantised, and where a tensor that needs a sign would become uint8.
     """
@@ -176,6 +177,18 @@ def _main(mod: tvm.IRModule) -> relax.Function:
         raise ValueError(
             f"quantize takes a main with one float32 input, weights as constants; not ({parameters})"
         )
+    names = [function.params[0].name]
+    for binding in (binding for block in function.body.blocks for binding in block.bindings):
+        if binding.var.name in names:
+            raise ValueError(f"quantize: two tensors are named {binding.var.name!r}; scales are kept by name")
+        names.append(binding.var.name)
+        value = binding.value
+        operator = value.op.name if isinstance(value, Call) and isinstance(value.op, Op) else None
+        if operator not in _TRANSLATIONS and not isinstance(value, relax.Var):
+            raise ValueError(
+                f"quantize: binding {binding.var.name!r} is {operator or type(value).__name__}, which is not "
+                f"quantised; what is: {', '.join(_TRANSLATIONS)}"
+            )
     return function
 
 
@@ -243,6 +256,7 @@ class _Quantizer:
                 "rounding": self.options.rounding,
                 "input_scale": float(entry.scale),
                 "output_scale": float(result.scale),
+                "scales": {value.expression.name: float(value.scale) for value in self.requantized.values()},
             }
         )
         # Normalisation gives the body, which was put together by hand, its type.
@@ -273,27 +287,7 @@ class _Quantizer:
         """Translate one binding of the float graph."""
         if isinstance(expression, relax.Var):
             return self.values[expression]
-        name = variable.name
-        operator = (
-            expression.op.name if isinstance(expression, Call) and isinstance(expression.op, Op) else None
-        )
-        translations: dict[str | None, Callable[[relax.Var, Call], _Value]] = {
-            "relax.nn.conv2d": self.convolution,
-            "relax.matmul": self.dense,
-            "relax.add": self.add,
-            "relax.nn.relu": self.relu,
-            "relax.nn.max_pool2d": self.move,
-            "relax.reshape": self.move,
-            "relax.flatten": self.move,
-            "relax.permute_dims": self.move,
-            "relax.mean": self.mean,
-        }
-        if operator not in translations:
-            raise ValueError(
-                f"quantize: binding {name!r} is {operator or type(expression).__name__}, which is not "
-                f"quantised; what is: {', '.join(filter(None, translations))}"
-            )
-        return translations[operator](variable, expression)
+        return _TRANSLATIONS[expression.op.name](self, variable, expression)
 
     def convolution(self, variable: relax.Var, call: Call) -> _Value:
         """Translate a convolution, NCHW by OIHW: int32 accumulators."""
@@ -330,6 +324,8 @@ class _Quantizer:
         data, weight = self.data(self.operand(call.args[0])), _constant(call.args[1])
         if weight is None:
             raise ValueError(f"quantize: the weight of {name!r} must be a constant")
+        if call.op.name == "relax.matmul" and weight.ndim != 2:
+            raise ValueError(f"quantize: the weight of {name!r} has shape {weight.shape}; it must be (K, N)")
         one_scale = not self.options.per_channel or (variable == self.last_layer)
         choice: dict[str, Any] = {
             "low": -_WEIGHT_LIMIT,
@@ -609,6 +605,19 @@ class _Quantizer:
         else:
             result = self.requantize(value, self.options.output_dtype)
         return replace(result, name=getattr(result.expression, "name", result.name))
+
+
+_TRANSLATIONS: dict[str, Callable[[_Quantizer, relax.Var, Call], _Value]] = {
+    "relax.nn.conv2d": _Quantizer.convolution,
+    "relax.matmul": _Quantizer.dense,
+    "relax.add": _Quantizer.add,
+    "relax.nn.relu": _Quantizer.relu,
+    "relax.nn.max_pool2d": _Quantizer.move,
+    "relax.reshape": _Quantizer.move,
+    "relax.flatten": _Quantizer.move,
+    "relax.permute_dims": _Quantizer.move,
+    "relax.mean": _Quantizer.mean,
+}
 
 
 def _constant(expression: Expr) -> np.ndarray | None:

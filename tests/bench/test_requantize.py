@@ -54,6 +54,7 @@ def in_python(x, multiplier, shift, *, zero_point, rounding, dtype):
     elif shift >= 0:
         result = half_up(exact)
     else:
+        # As the instruction, which saturates in between: model and operator show that it is not seen.
         first = min(max(half_up(Fraction(int(x) * int(multiplier), 2**31)), INT32.min), INT32.max)
         result = half_up(Fraction(first, 2 ** -int(shift)))
     return min(max(result + zero_point, limits.min), limits.max)
