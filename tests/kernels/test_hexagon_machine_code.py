@@ -109,6 +109,10 @@ TWINS = {
         "v3.uw += vrmpy(v1.ub, r2.ub)\\n v4.uw += vrmpy(v1.ub, r3.ub)\\n vmem(r0+#1) = v3.new",
         "nop\\n nop\\n vmem(r0+#1) = v3",
     ),
+    "a-value-from-before-the-vrmpy-stored": (
+        "v3 = vsplat(r1)\\n v4.uw += vrmpy(v1.ub, r2.ub)\\n vmem(r0+#1) = v3.new",
+        "v3 = vsplat(r1)\\n nop\\n vmem(r0+#1) = v3.new",
+    ),
     "another-value-stored": (
         "v3 = vmem(r1+#0)\\n v4.w += vrmpy(v1.ub, v2.b)\\n vmem(r0+#1) = v3.new",
         "v3 = vmem(r1+#0)\\n nop\\n vmem(r0+#1) = v3.new",
