@@ -218,7 +218,7 @@ def test_a_sum_past_int32_is_among_the_cases():
 def test_accumulators_stay_in_registers(case, packets_per_vrmpy):
     """Each vrmpy with its accumulator in memory would add a load and a store to the HVX instructions."""
     elf = build_elf({"operator": schedule(case)})
-    with FunctionServer(elf, without_vrmpy=without_vrmpy(elf), timeout=2) as running:
+    with FunctionServer(elf, without_vrmpy=without_vrmpy(elf), timeout=60) as running:
         out = np.zeros(case.out_shape, np.int32)
         counters = running.call("operator", [*operands(case, "random")], out)
     assert counters["vrmpy"] == executed_multiplications(case)

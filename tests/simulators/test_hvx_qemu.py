@@ -278,12 +278,12 @@ def test_a_guest_that_dies_while_it_is_sent_a_large_tensor_is_a_crash(elf):
 
 @needs_qemu
 def test_a_guest_that_hangs_is_killed_after_the_timeout(elf):
-    server = FunctionServer(elf, timeout=0.5)
+    server = FunctionServer(elf, timeout=2)
     pid = server._process.pid
     begin = time.monotonic()
-    with pytest.raises(ServerTimeout, match=r"did not answer within 0.5 s while executing hang"):
+    with pytest.raises(ServerTimeout, match=r"did not answer within 2 s while executing hang"):
         server.call("hang", [small()], small())
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert server.closed
     assert not is_running(pid)
 
