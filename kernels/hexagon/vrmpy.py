@@ -3,6 +3,9 @@
 TVM 0.27's own vrmpy intrinsics describe accumulators in `global` memory, which costs a load and a store of
 128 bytes for every vrmpy. These have accumulators of scope `local`; where the loops around are unrolled,
 LLVM keeps each tile of 32 in one vector register throughout the reduction.
+
+The four data bytes are read as one int32 from a second view of their buffer. TVM promises LLVM no more
+alignment than an element has, so reading them as bytes would become four loads and six shifts and ors.
 """
 
 from types import MappingProxyType
@@ -25,7 +28,7 @@ INTRINSICS: MappingProxyType[tuple[str, str], tuple[str, str]] = MappingProxyTyp
 def _description(weight_dtype: str) -> PrimFunc:
     @T.prim_func(s_tir=True)
     def vrmpy_description(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
-        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=1)
+        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=4)
         weight = T.match_buffer(weight_handle, (32, 4), weight_dtype, offset_factor=1)
         sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
@@ -43,17 +46,18 @@ def _description(weight_dtype: str) -> PrimFunc:
 def _unsigned_implementation(llvm_name: str) -> PrimFunc:
     @T.prim_func(s_tir=True)
     def vrmpyub_acc(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
-        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=1)
+        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=4)
         weight = T.match_buffer(weight_handle, (32, 4), "uint8", offset_factor=1)
         sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
             T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
             T.writes(sums[0:32])
+            word = T.decl_buffer((1,), "int32", data=data.data, elem_offset=data.elem_offset // 4)
             sums[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
                 T.llvm_lookup_intrinsic_id(llvm_name),
                 sums[T.ramp(T.int32(0), 1, 32)],
                 T.reinterpret(weight.vload([0, 0], dtype="uint8x128"), dtype="int32x32"),
-                T.reinterpret(data.vload([0], "uint8x4"), dtype="int32"),
+                word[0],
                 dtype="int32x32",
             )
 
@@ -63,16 +67,17 @@ def _unsigned_implementation(llvm_name: str) -> PrimFunc:
 def _signed_implementation(llvm_name: str) -> PrimFunc:
     @T.prim_func(s_tir=True)
     def vrmpybusv_acc(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
-        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=1)
+        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=4)
         weight = T.match_buffer(weight_handle, (32, 4), "int8", offset_factor=1)
         sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
         with T.sblock("root"):
             T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
             T.writes(sums[0:32])
+            word = T.decl_buffer((1,), "int32", data=data.data, elem_offset=data.elem_offset // 4)
             sums[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
                 T.llvm_lookup_intrinsic_id(llvm_name),
                 sums[T.ramp(T.int32(0), 1, 32)],
-                T.broadcast(T.reinterpret(data.vload([0], "uint8x4"), dtype="int32"), 32),
+                T.broadcast(word[0], 32),
                 T.reinterpret(weight.vload([0, 0], dtype="int8x128"), dtype="int32x32"),
                 dtype="int32x32",
             )

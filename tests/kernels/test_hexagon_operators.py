@@ -207,21 +207,22 @@ def test_a_sum_past_int32_is_among_the_cases():
 @pytest.mark.parametrize(
     ("case", "packets_per_vrmpy"),
     [
-        (Conv(256, 32, 8, 8, 64, strides=(2, 2)), 4.2),
-        (Conv(256, 64, 4, 4, 64), 3.6),
+        (Conv(256, 32, 8, 8, 64, strides=(2, 2)), 2.3),
+        (Conv(256, 64, 4, 4, 64), 1.6),
+        (Conv(256, 64, 4, 4, 64, weight_dtype="uint8"), 0.9),
         (Conv(256, 4, 8, 8, 32), 1.6),
         (Dense(256, 64, 32), 1.9),
     ],
-    ids=["24-to-40-stride-2", "40-to-40", "1-to-24", "dense"],
+    ids=["24-to-40-stride-2", "40-to-40", "40-to-40-unsigned", "1-to-24", "dense"],
 )
 def test_accumulators_stay_in_registers(case, packets_per_vrmpy):
     """Each vrmpy with its accumulator in memory would add a load and a store to the HVX instructions."""
     elf = build_elf({"operator": schedule(case)})
-    with FunctionServer(elf, without_vrmpy=without_vrmpy(elf), timeout=2) as running:
+    with FunctionServer(elf, without_vrmpy=without_vrmpy(elf), timeout=60) as running:
         out = np.zeros(case.out_shape, np.int32)
         counters = running.call("operator", [*operands(case, "random")], out)
     assert counters["vrmpy"] == executed_multiplications(case)
-    assert counters["hvx_instructions"] < 2.5 * counters["vrmpy"]
+    assert counters["hvx_instructions"] < 2.7 * counters["vrmpy"]
     assert counters["packets"] < packets_per_vrmpy * counters["vrmpy"]
 
 

@@ -18,7 +18,10 @@
 enum { STATUS_OK = 0, STATUS_FUNCTION_ERROR = 1, STATUS_OUT_OF_BOUNDS = 2 };
 enum { FLAG_SENT = 1, FLAG_RETURNED = 2 };
 enum { EXIT_PROTOCOL = 70, EXIT_CHANNEL = 71, EXIT_NO_MEMORY = 72 };
-enum { SYS_READ = 63, SYS_WRITE = 64, SYS_EXIT_GROUP = 94, SYS_MMAP2 = 222 };
+/* Words of siginfo_t, and of ucontext_t: 6 of its head, then r0 to r31, sa0, lc0, sa1, lc1, m0, m1, usr,
+ * p3:0, gp, ugp, pc. */
+enum { INFORMATION_ADDRESS = 3, CONTEXT_PC = 6 + 42 };
+enum { SYS_READ = 63, SYS_WRITE = 64, SYS_EXIT_GROUP = 94, SYS_MMAP2 = 222, SYS_RT_SIGACTION = 134 };
 
 /* ---- the operating system ---- */
 
@@ -195,6 +198,40 @@ static void fill_runtime_pointers(void) {
   if (&__TVMBackendParallelLaunch != 0) __TVMBackendParallelLaunch = launch_parallel;
 }
 
+/* ---- last words: what a signal that ends the guest leaves on standard error ---- */
+
+static const char *running = "the server"; /* the function that is being executed */
+
+static void complain(const char *text) { system_call(SYS_WRITE, 2, (u32)text, text_length(text), 0, 0, 0); }
+
+static void complain_in_hexadecimal(u32 value) {
+  char digits[11] = "0x";
+  for (i32 i = 0; i < 8; i++) digits[2 + i] = "0123456789abcdef"[value >> (28 - 4 * i) & 15];
+  complain(digits);
+}
+
+/* Returns to the same instruction, which then ends the process, as the handler is used once. */
+static void on_fatal_signal(i32 number, const u32 *information, const u32 *context) {
+  (void)number;
+  complain(running);
+  complain(": program counter ");
+  complain_in_hexadecimal(context[CONTEXT_PC]);
+  complain(", address ");
+  complain_in_hexadecimal(information[INFORMATION_ADDRESS]);
+  complain("\n");
+}
+
+static void watch_signals(void) {
+  static const i32 fatal[] = {4 /* illegal instruction */, 7 /* bus error */, 11 /* segmentation fault */};
+  struct {
+    void (*handler)(i32, const u32 *, const u32 *);
+    u32 flags;
+    u64 blocked;
+  } action = {on_fatal_signal, 0x80000004u /* once, with information */, 0};
+  for (u32 i = 0; i < sizeof fatal / sizeof *fatal; i++)
+    system_call(SYS_RT_SIGACTION, (u32)fatal[i], (u32)&action, 0, sizeof action.blocked, 0, 0);
+}
+
 /* ---- one call ---- */
 
 typedef struct {
@@ -265,9 +302,11 @@ static void serve_call(u32 function, u32 count) {
   }
 
   any result = {0};
+  running = function_table[function].name;
   counters before = read_counters();
   i32 failed = function_table[function].call(0, arguments, (i32)count, &result);
   counters after = read_counters();
+  running = "the server";
   counters spent = {after.packets - before.packets, after.instructions - before.instructions,
                     after.hvx_instructions - before.hvx_instructions};
 
@@ -304,6 +343,7 @@ void _start(void) {
   if ((u32)mapped > 0xfffff000u) leave(EXIT_NO_MEMORY);
   arena = (u8 *)mapped;
   fill_runtime_pointers();
+  watch_signals();
   send_greeting();
   u32 request[2];
   while (receive(request, sizeof request)) serve_call(request[0], request[1]);

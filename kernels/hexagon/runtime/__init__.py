@@ -1,0 +1,1 @@
+"""The function server in C that is linked into every Hexagon ELF."""

@@ -1,0 +1,163 @@
+"""From TensorIR to an ELF: names, architectures, the demand for vrmpy, and the cache of compiled C."""
+
+import numpy as np
+import pytest
+import tvm
+
+from kernels.hexagon import build, toolchain
+from kernels.hexagon.build import (
+    BuildError,
+    build_elf,
+    compile_object,
+    hexagon_target,
+    link_server,
+    probe_elf,
+)
+from kernels.hexagon.dense import dense_primfunc, schedule_dense
+from kernels.hexagon.machine_code import find_vrmpy
+from kernels.hexagon.vrmpy import intrinsic_for
+from simulators.hvx.qemu import FunctionServer, check_elf
+from tests.simulators.hvx_guest import needs_qemu, needs_toolchain
+
+SMALL = ((4, 8), (1, 2, 32, 4))
+
+
+def small():
+    return dense_primfunc(*SMALL)
+
+
+@needs_qemu
+@needs_toolchain
+def test_one_elf_holds_functions_given_as_primfunc_module_and_schedule():
+    schedule = schedule_dense(small())
+    elf = build_elf({"a_schedule": schedule, "a_module": schedule.mod, "a_primfunc": small()})
+    check_elf(elf)
+    rng = np.random.default_rng(5)
+    data = rng.integers(0, 256, SMALL[0]).astype(np.uint8)
+    weight = rng.integers(0, 256, SMALL[1]).astype(np.int8)
+    expected = data.astype(np.int32) @ weight.transpose(0, 2, 1, 3).reshape(32, 8).astype(np.int32).T
+    with FunctionServer(elf, timeout=20) as server:
+        assert server.functions == ("a_schedule", "a_module", "a_primfunc")
+        for name in server.functions:
+            out = np.zeros((4, 32), np.int32)
+            server.call(name, [data, weight], out)
+            assert np.array_equal(out, expected), name
+
+
+@needs_qemu
+@needs_toolchain
+@pytest.mark.parametrize(
+    ("data", "weight", "message"),
+    [
+        (np.zeros((4, 12), np.uint8), np.zeros(SMALL[1], np.int8), "data"),
+        (np.zeros(SMALL[0], np.int8), np.zeros(SMALL[1], np.int8), "data"),
+        (np.zeros(SMALL[0], np.uint8), np.zeros((1, 2, 32), np.int8), "weight"),
+    ],
+    ids=["shape", "dtype", "dimensions"],
+)
+def test_a_call_with_other_tensors_is_an_error_of_the_compiled_function(data, weight, message):
+    from simulators.hvx.qemu import FunctionError
+
+    with (
+        FunctionServer(build_elf({"dense": schedule_dense(small())}), timeout=20) as server,
+        pytest.raises(FunctionError, match=message) as raised,
+    ):
+        server.call("dense", [data, weight], np.zeros((4, 32), np.int32))
+    assert raised.value.kind == "function-error"
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ({}, "no functions"),
+        ({"1x1": small()}, "'1x1' cannot be the name of a function: it has to be a C identifier"),
+        ({"a.b": small()}, "C identifier"),
+        ({"f": "text"}, "'f' is a str, not a PrimFunc, an IRModule or a Schedule"),
+        ({"f": tvm.IRModule({"a": small(), "b": small()})}, "holds 2 functions instead of one"),
+    ],
+    ids=["none", "digit-first", "dot", "text", "two-functions"],
+)
+def test_what_cannot_be_compiled_is_refused(functions, message):
+    with pytest.raises(ValueError, match=message):
+        compile_object(functions)
+
+
+@pytest.mark.parametrize(
+    "use", [hexagon_target, probe_elf, lambda a: compile_object({"f": small()}, architecture=a)]
+)
+def test_an_unknown_architecture_is_refused_with_the_known_ones(use):
+    with pytest.raises(ValueError, match=r"unknown Hexagon architecture v60; there are v66, v67, v68"):
+        use(60)
+
+
+@needs_toolchain
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+def test_each_architecture_is_built_and_linked_with_vrmpy_in_it(architecture):
+    elf = build_elf({"dense": schedule_dense(small())}, architecture=architecture)
+    check_elf(elf)
+    assert {instruction.operation for instruction in find_vrmpy(elf)} == {"vrmpybusv_acc"}
+
+
+def test_an_object_without_the_vrmpy_that_was_asked_for_is_an_error(monkeypatch):
+    monkeypatch.setattr(build, "find_vrmpy", lambda elf: [])
+    with pytest.raises(BuildError, match="holds no vrmpy, although dense ask for it"):
+        compile_object({"dense": schedule_dense(small()), "plain": small()})
+    compile_object({"plain": small()})
+
+
+def test_the_plain_description_holds_no_vrmpy():
+    assert find_vrmpy(compile_object({"plain": small()})) == []
+
+
+def test_an_intrinsic_is_registered_once_for_each_pair_of_dtypes():
+    assert intrinsic_for("uint8", "int8") == intrinsic_for("uint8", "int8") != intrinsic_for("uint8", "uint8")
+
+
+# ---- the tool chain ----
+
+
+@needs_toolchain
+def test_compiled_c_is_kept_under_its_content_and_found_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = toolchain.compile_c("int f(void) { return 1; }")
+    (kept,) = (tmp_path / "bitexact" / "hexagon").iterdir()
+    assert kept.read_bytes() == first
+    monkeypatch.setattr(toolchain, "_run", lambda command: pytest.fail("it was compiled again"))
+    assert toolchain.compile_c("int f(void) { return 1; }") == first
+
+
+@needs_toolchain
+@pytest.mark.parametrize("change", [{"source": "int f(void) { return 2; }"}, {"architecture": 66}])
+def test_other_content_is_compiled_anew(monkeypatch, tmp_path, change):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = {"source": "int f(void) { return 1; }", "architecture": 67}
+    first = toolchain.compile_c(**arguments)
+    assert toolchain.compile_c(**{**arguments, **change}) != first
+    assert len(list((tmp_path / "bitexact" / "hexagon").iterdir())) == 2
+
+
+@needs_toolchain
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
+    (tmp_path / "bitexact").write_text("a file, not a directory")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert toolchain.compile_c("int f(void) { return 1; }")
+
+
+@needs_toolchain
+def test_what_the_compiler_or_linker_refuses_is_reported_with_its_words():
+    with pytest.raises(toolchain.ToolchainError, match="expected"):
+        toolchain.compile_c("int f(void) {")
+    with pytest.raises(toolchain.ToolchainError, match="missing_function"):
+        link_server([toolchain.compile_c("")], ["missing_function"])
+
+
+def test_a_missing_tool_chain_names_the_command_that_installs_one(monkeypatch):
+    toolchain._tools.cache_clear()
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    try:
+        assert "python -m pip install ziglang" in str(toolchain.available())
+        with pytest.raises(toolchain.ToolchainError, match="apt-get install clang lld"):
+            toolchain.compile_c("")
+    finally:
+        toolchain._tools.cache_clear()
