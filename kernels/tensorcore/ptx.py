@@ -32,6 +32,23 @@ SIXTEEN(uint4, unsigned char)
 #undef WORD
 """
 
+# TVM's preamble includes this header for traits that its kernels do not use, and reading it takes NVRTC
+# nine tenths of the whole compilation. Declared but not defined, a trait that were used would not compile.
+_HEADERS = {
+    "cuda/std/type_traits": """
+namespace cuda { namespace std {
+template <class A, class B> struct is_same;
+template <class A, class B> inline constexpr bool is_same_v = is_same<A, B>::value;
+template <class A> struct is_integral;
+template <class A> struct is_signed;
+template <class A> struct is_unsigned;
+template <class A> struct is_floating_point;
+template <bool C, class A = void> struct enable_if;
+template <bool C, class A, class B> struct conditional;
+} }
+"""
+}
+
 _AXES = ("x", "y", "z")
 
 
@@ -154,7 +171,7 @@ def compile_ptx(scheduled: tirx.PrimFunc, *, name: str, arch: str = "sm_80") -> 
         raise ValueError(f"{name}: the kernel takes {names}, the function {list(buffers)}")
     entry = str(kernel.attrs["global_symbol"])
     return PtxKernel(
-        text=compile_cuda(_PRELUDE + source, arch=arch, name=name),
+        text=compile_cuda(_PRELUDE + source, arch=arch, name=name, headers=_HEADERS),
         entry=entry,
         grid=_three(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES),
         block=_three(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES),
