@@ -66,7 +66,8 @@ class PtxKernel:
     """A compiled kernel: PTX text, entry point, and its launch. Sizes are (x, y, z), memory is in bytes.
 
     `arguments` are in the order of the entry point's parameters, each a pointer to a contiguous buffer.
-    `parameters` are the names of the same buffers in the order of the function that was compiled.
+    `parameters` names the buffers of the function that was compiled, in its own order; a buffer that the
+    kernel never touches is not among the arguments.
     """
 
     text: str
@@ -98,11 +99,16 @@ class PtxKernel:
         )
 
     def in_kernel_order(self, buffers: dict[str, Any]) -> list[Any]:
-        """Buffers, given by name, in the order of the entry point. Raises ValueError on a wrong name."""
-        names = [argument.name for argument in self.arguments]
-        if sorted(names) != sorted(buffers):
-            raise ValueError(f"{self.entry} takes {', '.join(names)}; given are {', '.join(buffers)}")
-        return [buffers[name] for name in names]
+        """Put the buffers of the compiled function, given by name, in the order of the entry point.
+
+        The entry point may take fewer (a layer that sees only padding never reads its data). Raises
+        ValueError unless exactly the function's own buffers are given.
+        """
+        if sorted(self.parameters) != sorted(buffers):
+            raise ValueError(
+                f"{self.entry} takes {', '.join(self.parameters)}; given are {', '.join(buffers)}"
+            )
+        return [buffers[argument.name] for argument in self.arguments]
 
 
 def _three(values: Any) -> tuple[int, int, int]:

@@ -40,6 +40,7 @@ OTHERS = {
         9, 11, 8, 16, 32, (3, 3), strides=(3, 2), padding=(1, 2, 3, 4), dilation=(2, 3)
     ),
     "uint8": Conv(5, 5, 16, 32, 32, (3, 3), padding=(1, 1, 1, 1), dtype="uint8"),
+    "only padding is seen": Conv(1, 1, 8, 16, 32, (1, 1), strides=(2, 1), padding=(1, 0, 0, 0)),
     "three row tiles, three columns, five steps": Conv(2, 3, 24, 80, 96, (1, 2)),
 }
 
