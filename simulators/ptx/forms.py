@@ -1,8 +1,8 @@
 """How an instruction is declared: its dotted form, the section it comes from, and what it does.
 
-Two decorators make the table that the machine runs by and that docs/ptx.md shows. `computes` declares a pure
-function of arrays: operands in, result out. `executes` declares anything else: it gets the `Site` and returns the
-step that the machine will run.
+Two decorators make the table that the machine runs by and that docs/ptx.md shows. `computes` declares a
+pure function of arrays: operands in, result out. `executes` declares anything else: it gets the `Site` and
+returns the step that the machine will run.
 
 A form is written as in the manual, `<name>` for a choice and `<name?>` for one that may be left out:
 `"mul.<half>.<type>"` with `half="lo hi"`.
@@ -33,7 +33,7 @@ from simulators.ptx.types import DTYPES, as_storage, storage
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
 
-# A step runs one instruction for all active threads of a group; it returns where to go on, None for the next line.
+# A step runs one instruction for all active threads; it returns where to go on, None for the next instruction.
 Step = Callable[["Group"], "int | None"]
 Reader = Callable[["Group"], np.ndarray]
 Form = SimpleNamespace
@@ -41,7 +41,7 @@ Form = SimpleNamespace
 
 @dataclass(frozen=True)
 class Slot:
-    """One part of a form: its name ("" for a fixed word), the words it may be, and whether it may be absent."""
+    """One part of a form: its name ("" for a fixed word), the words it may be, and whether it is optional."""
 
     name: str
     words: tuple[str, ...]
@@ -57,11 +57,15 @@ class Definition:
     section: str
     summary: str
     build: Callable[[Form, "Site"], Step]
-    tensor: bool = False
+
+    @property
+    def tensor(self) -> bool:
+        """Whether it is one of the instructions that tensor cores execute."""
+        return self.opcode in ("wmma.mma", "mma")
 
     @property
     def opcode(self) -> str:
-        """What the counters call the instruction: its first word, and the second where that says what it is."""
+        """What the counters call it: the first word, and the second where only that says what it does."""
         words = self.pattern.split(".")
         if words[0] != "wmma":
             return words[0]
@@ -93,9 +97,7 @@ class Definition:
 DEFINITIONS: dict[str, list[Definition]] = {}
 
 
-def _define(
-    pattern: str, section: str, choices: dict[str, str], build: Callable, summary: str, tensor: bool = False
-) -> None:
+def _define(pattern: str, section: str, choices: dict[str, str], build: Callable, summary: str) -> None:
     slots = []
     for part in pattern.split("."):
         match = re.fullmatch(r"<(\w+)(\??)>", part)
@@ -103,7 +105,7 @@ def _define(
             slots.append(Slot(match[1], tuple(choices[match[1]].split()), match[2] == "?"))
         else:
             slots.append(Slot("", (part,), False))
-    definition = Definition(pattern, tuple(slots), section, summary, build, tensor)
+    definition = Definition(pattern, tuple(slots), section, summary, build)
     DEFINITIONS.setdefault(slots[0].words[0], []).append(definition)
 
 
@@ -238,10 +240,6 @@ def _constant(value: int, dtype: np.dtype) -> np.ndarray:
     return np.full((1, 1, 1), bits, dtype=f"u{dtype.itemsize}").view(dtype)
 
 
-def _same(form: Form, count: int) -> tuple[str, ...]:
-    return (form.type,) * count
-
-
 def computes(
     pattern: str,
     section: str,
@@ -261,7 +259,7 @@ def computes(
 
         def build(form: Form, site: Site) -> Step:
             site.expect(count + 1)
-            types = sources(form) if sources else _same(form, count)
+            types = sources(form) if sources else (form.type,) * count
             dtype = DTYPES[result(form) if result else form.type]
             readers = [site.read(o, t, exact) for o, t in zip(site.operands[1:], types, strict=True)]
             register = site.destination(site.operands[0])
@@ -289,11 +287,11 @@ def _step(function: Callable, form: Form, readers: list[Reader], write: Callable
     return lambda group: write(group, function(form, *[read(group) for read in readers]))
 
 
-def executes(pattern: str, section: str, tensor: bool = False, **choices: str) -> Callable:
+def executes(pattern: str, section: str, **choices: str) -> Callable:
     """Declare any other instruction: `build(form, site)` returns its step."""
 
     def declare(build: Callable[[Form, Site], Step]) -> Callable[[Form, Site], Step]:
-        _define(pattern, section, choices, build, _summary(build), tensor)
+        _define(pattern, section, choices, build, _summary(build))
         return build
 
     return declare

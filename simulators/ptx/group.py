@@ -71,21 +71,25 @@ class Group:
         self.mask: np.ndarray | None = live
         # While threads differ: the next instruction of each, END for those that have left or wait at a barrier.
         self._pcs: np.ndarray | None = None
-        self._waiting = np.zeros((1, 1, 1), np.bool_)
-        self._resume = 0
+        self._waiting = np.zeros(shape, np.bool_)
+        self._resume = np.zeros(shape, np.int32)
         self._stop = -1
+
+    def everybody(self) -> np.ndarray:
+        """The threads that run the current instruction, as a mask of all three axes."""
+        return np.broadcast_to(np.ones((1, 1, 1), np.bool_) if self.mask is None else self.mask, self.shape)
 
     def active(self) -> int:
         """How many threads run the current instruction."""
         if self.mask is None:
             return self.shape[0] * self.shape[1] * self.shape[2]
-        return int(np.count_nonzero(np.broadcast_to(self.mask, self.shape)))
+        return int(np.count_nonzero(self.everybody()))
 
     def active_warps(self) -> int:
         """How many warps issue the current instruction."""
         if self.mask is None:
             return self.shape[0] * self.shape[1]
-        return int(np.count_nonzero(np.broadcast_to(self.mask, self.shape).any(axis=2)))
+        return int(np.count_nonzero(self.everybody().any(axis=2)))
 
     def count(self, name: str, size: int) -> None:
         """Add bytes moved."""
@@ -119,15 +123,15 @@ class Group:
         """Send the active threads where `taken` to `target` and the others to the following instruction."""
         if self._pcs is None:
             self._pcs = np.full(self.shape, END, np.int32)
-        everybody = np.broadcast_to(np.True_ if self.mask is None else self.mask, self.shape)
-        self._pcs[everybody] = np.where(np.broadcast_to(taken, self.shape), target, following)[everybody]
+        here = self.everybody()
+        self._pcs[here] = np.where(np.broadcast_to(taken, self.shape), target, following)[here]
         return RESCHEDULE
 
     def _reschedule(self, pc: int) -> int:
         """Choose who runs next: the threads with the lowest program counter."""
         assert self._pcs is not None
         if pc != RESCHEDULE:
-            self._pcs[np.broadcast_to(self.mask, self.shape)] = pc
+            self._pcs[self.everybody()] = pc
         low = int(self._pcs.min())
         if low == END:
             return END
@@ -143,16 +147,12 @@ class Group:
         """Every thread of a block that has not left arrives before any goes on."""
         if self._pcs is None:
             return None
-        here = (
-            np.broadcast_to(self.mask, self.shape) if self.mask is not None else np.ones(self.shape, np.bool_)
-        )
+        here = self.everybody()
         elsewhere = ((self._pcs != END) | self._waiting) & ~here
         divided = here.any(axis=2) & elsewhere.any(axis=2)
         if divided.any():
             self.findings.note("barrier-divergence", here & divided[:, :, None], None, 0, "")
         self._waiting = self._waiting | here
-        if np.ndim(self._resume) == 0:
-            self._resume = np.zeros(self.shape, np.int32)
         self._resume[here] = following
         self._pcs[here] = END
         # A block goes on when none of its threads is still on its way.

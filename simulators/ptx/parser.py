@@ -234,7 +234,7 @@ class _Parser:
 
     def initial(self, type_: str) -> bytes:
         size = DTYPES[type_].itemsize
-        values = []
+        values: list[bytes] = []
         if self.accept("{"):
             while not self.accept("}"):
                 if values:

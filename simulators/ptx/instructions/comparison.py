@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace as Form
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulators.ptx.forms import Site, Step, computes, executes
 from simulators.ptx.syntax import Operand, Pair, Sink
+
+if TYPE_CHECKING:
+    pass
 
 SECTION = "Comparison and Selection Instructions"
 TYPES = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32"

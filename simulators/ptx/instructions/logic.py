@@ -1,11 +1,15 @@
 """Logic and shifts."""
 
 from types import SimpleNamespace as Form
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulators.ptx.forms import Site, Step, computes, executes
 from simulators.ptx.syntax import Immediate
+
+if TYPE_CHECKING:
+    pass
 
 SECTION = "Logic and Shift Instructions"
 BITS = "pred b16 b32 b64"

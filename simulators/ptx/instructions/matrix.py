@@ -9,7 +9,7 @@ from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Site, Step, executes
 from simulators.ptx.fragments import ELEMENT_BITS, Tile, read_fragment, write_fragment
 from simulators.ptx.instructions.movement import address_of, resolve
-from simulators.ptx.memory import SHARED_BASE
+from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, item_dtype
 from simulators.ptx.syntax import Operand, Register, Vector
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def _whole_warps(group: "Group") -> np.ndarray | None:
     """The mask of the warps that run, (blocks, warps, 1); a warp that is divided is a finding."""
     if group.mask is None:
         return None
-    mask = np.broadcast_to(group.mask, group.shape)
-    some, every = mask.any(axis=2, keepdims=True), mask.all(axis=2, keepdims=True)
+    mask = group.everybody()
+    some, every = (np.asarray(f(axis=2, keepdims=True)) for f in (mask.any, mask.all))
     divided = some & ~every
     if group.findings.check and divided.any():
         group.findings.note("barrier-divergence", np.broadcast_to(divided, mask.shape) & mask, None, 0, "")
@@ -133,7 +133,7 @@ class _TileAccess:
                 group.accesses[self.pc] = (*group.accesses[self.pc][:3], stride)
             return space, access
         address = addresses()
-        space = "shared" if SHARED_BASE <= int(address.flat[0]) < SHARED_BASE + (1 << 24) else "global"
+        space = "shared" if SHARED_BASE <= int(address.flat[0]) < SHARED_BASE + SHARED_WINDOW else "global"
         if space == "shared":
             return space, group.shared.resolve(
                 address - np.uint64(SHARED_BASE), self.item, warps, group.findings
@@ -157,8 +157,7 @@ class _TileAccess:
         space, access = self.resolve(group, every_warp=True)
         group.count(f"{space}_store_bytes", group.active_warps() * self.bytes)
         runs = np.ascontiguousarray(tile if self.by_rows else tile.swapaxes(2, 3))
-        item = np.dtype(np.complex128) if self.item == 16 else np.dtype(f"u{self.item}")
-        value = runs.view(item)
+        value = runs.view(item_dtype(self.item))
         if space == "shared":
             group.shared.store(access, value, group.findings)
         else:
@@ -204,7 +203,7 @@ def wmma_store(form: Form, site: Site) -> Step:
 
 @executes(
     "wmma.mma.sync.aligned.<alayout>.<blayout>.<shape>.s32.<atype>.<btype>.s32.<satfinite?>", f"{SECTION}: wmma.mma",
-    tensor=True, alayout="row col", blayout="row col", shape=_SHAPES, atype="s8 u8 s4 u4", btype="s8 u8 s4 u4",
+    alayout="row col", blayout="row col", shape=_SHAPES, atype="s8 u8 s4 u4", btype="s8 u8 s4 u4",
     satfinite="satfinite",
 )  # fmt: skip
 def wmma_mma(form: Form, site: Site) -> Step:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Reader, Site, Step, computes, executes
-from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access
+from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype
 from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
 from simulators.ptx.types import DTYPES, as_storage, storage
 
@@ -148,7 +148,7 @@ def st(form: Form, site: Site) -> Step:
     dtype = DTYPES[form.type]
     kept = storage(form.type)
     size = _checked_size(site, count * dtype.itemsize)
-    item = np.dtype(np.complex128) if size == 16 else np.dtype(f"u{size}")
+    item = item_dtype(size)
     readers = [site.read(o, form.type, exact=False) for o in sources]
     locate = address_of(site, site.operands[0], form.space)
 
@@ -228,7 +228,7 @@ def _loader(space: str, locate: tuple[Reader, int], size: int, pc: int) -> Reade
 
     def generic(group: "Group") -> np.ndarray:
         address = _absolute(read(group), offset)
-        total = np.zeros((1, 1, 1), f"u{size}" if size < 16 else np.complex128)
+        total = np.zeros((1, 1, 1), item_dtype(size))
         for where, mask in _spaces(group, address):
             group.count(f"{where}_load_bytes", _count(group, mask) * size)
             if where == "shared":
@@ -280,7 +280,7 @@ def _spaces(group: "Group", address: np.ndarray) -> list[tuple[str, np.ndarray |
         return [("global", group.mask)]
     if in_shared.all():
         return [("shared", group.mask)]
-    active = np.True_ if group.mask is None else group.mask
+    active = group.everybody()
     return [("shared", in_shared & active), ("global", ~in_shared & active)]
 
 

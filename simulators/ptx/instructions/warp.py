@@ -60,8 +60,9 @@ def activemask(form: Form, site: Site) -> Step:
     bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
     def step(group: "Group") -> None:
-        mask = np.broadcast_to(np.True_ if group.mask is None else group.mask, group.shape)
-        write(group, np.where(mask, bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32))
+        write(
+            group, np.where(group.everybody(), bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32)
+        )
 
     return step
 
@@ -78,7 +79,7 @@ def vote(form: Form, site: Site) -> Step:
     bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
     def step(group: "Group") -> None:
-        running = np.broadcast_to(np.True_ if group.mask is None else group.mask, group.shape)
+        running = group.everybody()
         holds = np.broadcast_to(a(group), group.shape) & running
         if form.mode == "ballot":
             write(group, np.where(holds, bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32))
