@@ -1,0 +1,64 @@
+"""Collects what a run finds: one finding for each kind and line, with its first thread and how often."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulators.ptx.syntax import Instruction
+from simulators.report import Finding
+
+if TYPE_CHECKING:
+    from simulators.ptx.launch import Geometry
+
+
+@dataclass
+class _Note:
+    where: str
+    message: str
+    count: int
+
+
+class Findings:
+    """The findings of one launch. The machine keeps `instruction`, `first_block` and `shape` up to date."""
+
+    def __init__(self, check: bool, kernel: str, geometry: "Geometry") -> None:
+        self.check = check
+        self.kernel = kernel
+        self.geometry = geometry
+        self.instruction: Instruction | None = None
+        self.first_block = 0
+        self.shape = (1, 1, 1)
+        self._notes: dict[tuple[str, int], _Note] = {}
+
+    def place(self) -> str:
+        """Name the kernel, line and instruction that run now."""
+        if self.instruction is None:
+            return self.kernel
+        return f"{self.kernel}, PTX line {self.instruction.line} ({self.instruction.name})"
+
+    def note(self, kind: str, wrong: np.ndarray, address: np.ndarray | None, size: int, space: str) -> None:
+        """Record that `wrong` (blocks, warps, lanes; or blocks, warps, and a tile's axes) did something."""
+        line = self.instruction.line if self.instruction else 0
+        if wrong.ndim == 3:
+            wrong = np.broadcast_to(wrong, self.shape)
+        count = int(np.count_nonzero(wrong))
+        known = self._notes.get((kind, line))
+        if known is not None:
+            known.count += count
+            return
+        at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        lane = int(at[2]) if wrong.ndim == 3 else 0
+        block, thread = self.geometry.locate(self.first_block + int(at[0]), int(at[1]), lane)
+        what = ""
+        if address is not None:
+            what = f"{size} bytes at {space} address {int(np.broadcast_to(address, wrong.shape)[at]):#x}, "
+        self._notes[kind, line] = _Note(self.place(), f"{what}block {block}, thread {thread}", count)
+
+    def collected(self) -> list[Finding]:
+        """All findings, in the order they were first made."""
+        found = []
+        for (kind, _), note in self._notes.items():
+            times = "once" if note.count == 1 else f"{note.count} times"
+            found.append(Finding(kind, "error", note.where, f"{note.message} (first of {times})"))
+        return found

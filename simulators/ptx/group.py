@@ -1,0 +1,162 @@
+"""A group of blocks in lockstep: registers as arrays, program counters, barriers.
+
+A register is one array over (blocks, warps, lanes). An axis along which its value is known not to vary has length 1,
+and NumPy's broadcasting carries that through arithmetic: what depends on the lane alone is computed once for all
+blocks. Arrays in registers are never changed in place, so that moves and remembered results may share them.
+
+Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its own, and
+the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets every forward join
+of structured code).
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulators.ptx.errors import InstructionBudgetError
+from simulators.ptx.findings import Findings
+from simulators.ptx.memory import GlobalMemory, SharedMemory
+from simulators.ptx.types import storage
+
+if TYPE_CHECKING:
+    from simulators.ptx.fragments import Fragment
+    from simulators.ptx.program import Program
+
+# What a step returns where threads no longer agree on where to go on.
+RESCHEDULE = -1
+END = np.iinfo(np.int32).max
+
+
+@dataclass
+class Counts:
+    """What a launch has done so far."""
+
+    issued: int = 0
+    budget: int = 0
+    warps_at: list[int] = field(default_factory=list)
+    traffic: dict[str, int] = field(default_factory=dict)
+
+
+class Group:
+    """Some blocks of a launch, from their first instruction to their last."""
+
+    def __init__(
+        self,
+        program: "Program",
+        special: dict[str, np.ndarray],
+        shape: tuple[int, int, int],
+        live: np.ndarray | None,
+        memory: GlobalMemory,
+        shared: SharedMemory,
+        parameters: dict[str, np.ndarray],
+        findings: Findings,
+        counts: Counts,
+    ) -> None:
+        self.program = program
+        self.special = special
+        self.shape = shape
+        self.memory = memory
+        self.shared = shared
+        self.parameters = parameters
+        self.findings = findings
+        self.counts = counts
+        zero = {t: np.zeros((1, 1, 1), t) for t in {storage(r.type) for r in program.kernel.registers}}
+        self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in program.kernel.registers]
+        # Matrices of the fragments that registers hold, by the slot of each register (fragments.py).
+        self.fragments: dict[int, Fragment] = {}
+        # The last resolved access of an instruction, with the address it was resolved for.
+        self.accesses: dict[int, tuple] = {}
+        # Who runs the current instruction: None is everybody.
+        self.mask: np.ndarray | None = live
+        # While threads differ: the next instruction of each, END for those that have left or wait at a barrier.
+        self._pcs: np.ndarray | None = None
+        self._waiting = np.zeros(shape, np.bool_)
+        self._resume = np.zeros(shape, np.int32)
+        self._stop = -1
+
+    def everybody(self) -> np.ndarray:
+        """The threads that run the current instruction, as a mask of all three axes."""
+        return np.broadcast_to(np.ones((1, 1, 1), np.bool_) if self.mask is None else self.mask, self.shape)
+
+    def active(self) -> int:
+        """How many threads run the current instruction."""
+        if self.mask is None:
+            return self.shape[0] * self.shape[1] * self.shape[2]
+        return int(np.count_nonzero(self.everybody()))
+
+    def active_warps(self) -> int:
+        """How many warps issue the current instruction."""
+        if self.mask is None:
+            return self.shape[0] * self.shape[1]
+        return int(np.count_nonzero(self.everybody().any(axis=2)))
+
+    def count(self, name: str, size: int) -> None:
+        """Add bytes moved."""
+        self.counts.traffic[name] += size
+
+    def run(self) -> None:
+        """Execute until every thread has left."""
+        steps, instructions, counts = self.program.steps, self.program.kernel.instructions, self.counts
+        findings, warps_at = self.findings, counts.warps_at
+        pc, warps = 0, self.active_warps()
+        while pc != END:
+            findings.instruction = instructions[pc]
+            warps_at[pc] += warps
+            counts.issued += warps
+            target = steps[pc](self)
+            if target is None:
+                pc += 1
+                if pc != self._stop:
+                    continue
+                target = pc
+            elif counts.issued > counts.budget:
+                raise InstructionBudgetError(
+                    f"{findings.place()}: more than {counts.budget} warp instructions, and the kernel still runs"
+                )
+            pc = target
+            if self._pcs is not None:
+                pc = self._reschedule(pc)
+                warps = self.active_warps()
+
+    def split(self, taken: np.ndarray, target: int, following: int) -> int:
+        """Send the active threads where `taken` to `target` and the others to the following instruction."""
+        if self._pcs is None:
+            self._pcs = np.full(self.shape, END, np.int32)
+        here = self.everybody()
+        self._pcs[here] = np.where(np.broadcast_to(taken, self.shape), target, following)[here]
+        return RESCHEDULE
+
+    def _reschedule(self, pc: int) -> int:
+        """Choose who runs next: the threads with the lowest program counter."""
+        assert self._pcs is not None
+        if pc != RESCHEDULE:
+            self._pcs[self.everybody()] = pc
+        low = int(self._pcs.min())
+        if low == END:
+            return END
+        mask = self._pcs == low
+        others = int(np.where(mask, END, self._pcs).min())
+        self.mask = None if mask.all() else mask
+        self._stop = others
+        if others == END and not self._waiting.any():
+            self._pcs, self._stop = None, -1
+        return low
+
+    def barrier(self, following: int) -> int | None:
+        """Every thread of a block that has not left arrives before any goes on."""
+        if self._pcs is None:
+            return None
+        here = self.everybody()
+        elsewhere = ((self._pcs != END) | self._waiting) & ~here
+        divided = here.any(axis=2) & elsewhere.any(axis=2)
+        if divided.any():
+            self.findings.note("barrier-divergence", here & divided[:, :, None], None, 0, "")
+        self._waiting = self._waiting | here
+        self._resume[here] = following
+        self._pcs[here] = END
+        # A block goes on when none of its threads is still on its way.
+        complete = self._waiting & ~(self._pcs != END).any(axis=(1, 2), keepdims=True)
+        self._pcs[complete] = self._resume[complete]
+        self._waiting = self._waiting & ~complete
+        return RESCHEDULE

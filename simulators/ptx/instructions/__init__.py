@@ -1,0 +1,25 @@
+"""Every instruction of the machine, each in one place; importing this fills `forms.DEFINITIONS`."""
+
+from simulators.ptx.instructions import (
+    arithmetic,
+    comparison,
+    control,
+    conversion,
+    floating,
+    logic,
+    matrix,
+    movement,
+    warp,
+)
+
+__all__ = [
+    "arithmetic",
+    "comparison",
+    "control",
+    "conversion",
+    "floating",
+    "logic",
+    "matrix",
+    "movement",
+    "warp",
+]

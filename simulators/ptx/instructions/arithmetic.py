@@ -1,0 +1,255 @@
+"""Integer arithmetic. Everything wraps at the width of its type, as NumPy's fixed-width integers do."""
+
+from types import SimpleNamespace as Form
+
+import numpy as np
+
+from simulators.ptx.forms import computes
+from simulators.ptx.types import DTYPES
+
+SECTION = "Integer Arithmetic Instructions"
+ALL = "u16 s16 u32 s32 u64 s64"
+NARROW = "u16 s16 u32 s32"
+_DOUBLE = {"u16": "u32", "s16": "s32", "u32": "u64", "s32": "s64"}
+
+
+def _double(form: Form) -> str:
+    return _DOUBLE[form.type]
+
+
+def _wide(a: np.ndarray, b: np.ndarray, type_: str) -> np.ndarray:
+    dtype = DTYPES[_DOUBLE[type_]]
+    return a.astype(dtype) * b.astype(dtype)
+
+
+def _high_64(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The upper 64 of the 128 bits of a product, from the four products of halves."""
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    x, y = a.view(np.uint64), b.view(np.uint64)
+    x0, x1, y0, y1 = x & low, x >> half, y & low, y >> half
+    middle = x1 * y0 + (x0 * y0 >> half)
+    other = x0 * y1 + (middle & low)
+    high = x1 * y1 + (middle >> half) + (other >> half)
+    if a.dtype.kind == "u":
+        return high
+    # A negative factor counts as 2^64 too much of the other one.
+    high = high - np.where(a < 0, y, np.uint64(0)) - np.where(b < 0, x, np.uint64(0))
+    return high.view(np.int64)
+
+
+def _high(a: np.ndarray, b: np.ndarray, type_: str) -> np.ndarray:
+    if type_ in ("u64", "s64"):
+        return _high_64(a, b)
+    bits = 8 * DTYPES[type_].itemsize
+    wide = _wide(a, b, type_)
+    return (wide >> wide.dtype.type(bits)).astype(DTYPES[type_])
+
+
+@computes("add.<type>", f"{SECTION}: add", type=ALL)
+def add(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = a + b"""
+    return a + b
+
+
+@computes("sub.<type>", f"{SECTION}: sub", type=ALL)
+def sub(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = a - b"""
+    return a - b
+
+
+@computes("mul.lo.<type>", f"{SECTION}: mul", type=ALL)
+def mul_lo(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = lower half of a * b"""
+    return a * b
+
+
+@computes("mul.hi.<type>", f"{SECTION}: mul", type=ALL)
+def mul_hi(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = upper half of a * b"""
+    return _high(a, b, form.type)
+
+
+@computes("mul.wide.<type>", f"{SECTION}: mul", result=_double, type=NARROW)
+def mul_wide(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = a * b, of twice the width"""
+    return _wide(a, b, form.type)
+
+
+@computes("mad.lo.<type>", f"{SECTION}: mad", type=ALL)
+def mad_lo(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """D = lower half of a * b, plus c"""
+    return a * b + c
+
+
+@computes("mad.hi.<type>", f"{SECTION}: mad", type=ALL)
+def mad_hi(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """D = upper half of a * b, plus c"""
+    return _high(a, b, form.type) + c
+
+
+def _two_narrow_one_wide(form: Form) -> tuple[str, str, str]:
+    return form.type, form.type, _double(form)
+
+
+@computes("mad.wide.<type>", f"{SECTION}: mad", sources=_two_narrow_one_wide, result=_double, type=NARROW)
+def mad_wide(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """D = a * b + c, of twice the width"""
+    return _wide(a, b, form.type) + c
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Towards zero. By zero, all bits set: what devices give for a result the manual leaves open."""
+    if a.dtype.kind == "u":
+        quotient = a // b
+    else:
+        # NumPy rounds down: one too low where the signs differ and something remains.
+        quotient = a // b
+        quotient = quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
+    return np.where(b == 0, np.array(-1).astype(a.dtype), quotient)
+
+
+@computes("div.<type>", f"{SECTION}: div", type=ALL)
+def div(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = a / b, towards zero; all ones where b is 0 (the manual leaves it open)"""
+    return _quotient(a, b)
+
+
+@computes("rem.<type>", f"{SECTION}: rem", type=ALL)
+def rem(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = a - b * (a / b); a where b is 0 (the manual leaves it open)"""
+    return np.where(b == 0, a, a - b * _quotient(a, b))
+
+
+@computes("abs.<type>", f"{SECTION}: abs", type="s16 s32 s64")
+def abs_(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = |a|; the lowest value stays"""
+    return np.abs(a)
+
+
+@computes("neg.<type>", f"{SECTION}: neg", type="s16 s32 s64")
+def neg(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = -a"""
+    return -a
+
+
+@computes("min.<type>", f"{SECTION}: min", type=ALL)
+def min_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = the smaller of a and b"""
+    return np.minimum(a, b)
+
+
+@computes("max.<type>", f"{SECTION}: max", type=ALL)
+def max_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """D = the larger of a and b"""
+    return np.maximum(a, b)
+
+
+def _to_u32(form: Form) -> str:
+    return "u32"
+
+
+@computes("popc.<type>", f"{SECTION}: popc", result=_to_u32, type="b32 b64")
+def popc(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = number of one bits in a"""
+    return np.bitwise_count(a).astype(np.uint32)
+
+
+def _bit_length(a: np.ndarray) -> np.ndarray:
+    """Position of the highest one bit plus one, 0 where there is none."""
+    length = np.zeros(a.shape, np.uint32)
+    rest = a
+    for step in (32, 16, 8, 4, 2, 1):
+        if step >= 8 * a.dtype.itemsize:
+            continue
+        high = rest >> a.dtype.type(step)
+        length += np.where(high != 0, np.uint32(step), np.uint32(0))
+        rest = np.where(high != 0, high, rest)
+    return length + (rest != 0)
+
+
+@computes("clz.<type>", f"{SECTION}: clz", result=_to_u32, type="b32 b64")
+def clz(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = number of zero bits above the highest one bit"""
+    return np.uint32(8 * a.dtype.itemsize) - _bit_length(a)
+
+
+@computes("brev.<type>", f"{SECTION}: brev", type="b32 b64")
+def brev(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = a with its bits in reverse order"""
+    reversed_bits = np.zeros_like(a)
+    one = a.dtype.type(1)
+    for bit in range(width := 8 * a.dtype.itemsize):
+        reversed_bits |= (a >> a.dtype.type(bit) & one) << a.dtype.type(width - 1 - bit)
+    return reversed_bits
+
+
+def _field(form: Form) -> tuple[str, str, str]:
+    return form.type, "u32", "u32"
+
+
+@computes("bfe.<type>", f"{SECTION}: bfe", sources=_field, type="u32 s32 u64 s64")
+def bfe(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """D = the c bits of a from bit b on, extended by the highest of them (.s) or by zeros (.u)"""
+    top = 8 * a.dtype.itemsize - 1
+    unsigned = np.dtype(f"u{a.dtype.itemsize}").type
+    position, length = b & 0xFF, c & 0xFF
+    bits = _shift_right(a.view(unsigned), position) & _ones(length, unsigned)
+    if a.dtype.kind == "u":
+        return bits
+    # The sign is the field's highest bit, and a's own where the field reaches beyond it.
+    sign_at = np.minimum(position + length - 1, top).astype(unsigned)
+    sign = (a.view(unsigned) >> sign_at & unsigned(1)).astype(np.bool_) & (length != 0)
+    return np.where(
+        sign,
+        bits | ~_ones(np.minimum(length, np.maximum(top + 1 - position.astype(np.int64), 0)), unsigned),
+        bits,
+    ).view(a.dtype)
+
+
+@computes("bfi.<type>", f"{SECTION}: bfi", sources=lambda f: (f.type, f.type, "u32", "u32"), type="b32 b64")
+def bfi(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """F = b with its d bits from bit c on replaced by the lowest bits of a"""
+    dtype = a.dtype.type
+    position, length = c & 0xFF, d & 0xFF
+    field = _shift_left(_ones(length, dtype), position)
+    return (_shift_left(a, position) & field) | (b & ~field)
+
+
+def _ones(count: np.ndarray, dtype: type) -> np.ndarray:
+    """That many one bits, lowest first, all of them where count is the width or more."""
+    width = 8 * np.dtype(dtype).itemsize
+    below = dtype(1) << np.minimum(count, width - 1).astype(dtype)
+    return np.where(count >= width, ~dtype(0), below - dtype(1))
+
+
+def _shift_right(a: np.ndarray, count: np.ndarray) -> np.ndarray:
+    width = 8 * a.dtype.itemsize
+    return np.where(count >= width, a.dtype.type(0), a >> np.minimum(count, width - 1).astype(a.dtype))
+
+
+def _shift_left(a: np.ndarray, count: np.ndarray) -> np.ndarray:
+    width = 8 * a.dtype.itemsize
+    return np.where(count >= width, a.dtype.type(0), a << np.minimum(count, width - 1).astype(a.dtype))
+
+
+@computes(
+    "dp4a.<atype>.<btype>",
+    f"{SECTION}: dp4a",
+    sources=lambda f: ("b32", "b32", _accumulator(f)),
+    result=lambda f: _accumulator(f),
+    atype="u32 s32",
+    btype="u32 s32",
+)
+def dp4a(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """D = c + sum of the products of the four bytes of a and of b, each signed or unsigned as its type says"""
+    return (c.astype(np.int64) + (_bytes(a, form.atype) * _bytes(b, form.btype)).sum(axis=-1)).astype(c.dtype)
+
+
+def _accumulator(form: Form) -> str:
+    return "u32" if form.atype == form.btype == "u32" else "s32"
+
+
+def _bytes(a: np.ndarray, type_: str) -> np.ndarray:
+    dtype = np.int8 if type_ == "s32" else np.uint8
+    return np.ascontiguousarray(a).view(dtype).reshape(*a.shape, 4).astype(np.int64)

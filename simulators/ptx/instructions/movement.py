@@ -1,0 +1,288 @@
+"""mov, loads and stores, and the conversion of addresses."""
+
+from collections.abc import Callable
+from types import SimpleNamespace as Form
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulators.ptx.errors import UnsupportedInstructionError
+from simulators.ptx.forms import Reader, Site, Step, computes, executes
+from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype
+from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
+from simulators.ptx.types import DTYPES, as_storage, storage
+
+if TYPE_CHECKING:
+    from simulators.ptx.group import Group
+
+SECTION = "Data Movement and Conversion Instructions"
+SCALARS = "b8 u8 s8 b16 u16 s16 b32 u32 s32 b64 u64 s64 f32 f64"
+_RAW = {1: "b8", 2: "b16", 4: "b32", 8: "b64"}
+
+
+@executes("mov.<type>", f"{SECTION}: mov", type="pred b16 u16 s16 b32 u32 s32 b64 u64 s64 f32 f64")
+def mov(form: Form, site: Site) -> Step:
+    """D = a; a {vector} packs its registers into d, lowest first, or unpacks a"""
+    site.expect(2)
+    target, source = site.operands
+    if isinstance(target, Vector):
+        return _unpack(form, site, target)
+    if isinstance(source, Vector):
+        return _pack(form, site, source)
+    write = site.write(target)
+    bits = "pred" if form.type == "pred" else _RAW[DTYPES[form.type].itemsize]
+    read = site.read(source, bits)
+    if not isinstance(source, Register):
+        return lambda group: write(group, read(group))
+    to, of = site.destination(target).slot, source.slot
+
+    def step(group: "Group") -> None:
+        write(group, read(group))
+        # What is known of a fragment's registers follows them.
+        if of in group.fragments:
+            group.fragments[to] = group.fragments[of]
+
+    return step
+
+
+def _pack(form: Form, site: Site, source: Vector) -> Step:
+    whole = storage(form.type)
+    part = _RAW[whole.itemsize // len(source.items)]
+    readers = [site.read(o, part) for o in source.items]
+    write = site.write(site.operands[0])
+
+    def step(group: "Group") -> None:
+        stacked = np.stack(np.broadcast_arrays(*[read(group) for read in readers]), axis=-1)
+        write(group, stacked.view(whole)[..., 0])
+
+    return step
+
+
+def _unpack(form: Form, site: Site, target: Vector) -> Step:
+    part = storage(_RAW[storage(form.type).itemsize // len(target.items)])
+    read = site.read(site.operands[1], form.type)
+    writers = [None if isinstance(o, Sink) else site.write(o) for o in target.items]
+
+    def step(group: "Group") -> None:
+        whole = np.ascontiguousarray(read(group))
+        parts = whole.view(part).reshape(*whole.shape, len(writers))
+        for index, write in enumerate(writers):
+            if write is not None:
+                write(group, parts[..., index])
+
+    return step
+
+
+@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
+def cvta_to(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = the address in its space that the generic address a stands for"""
+    return a - np.uint64(SHARED_BASE) if form.space == "shared" else a
+
+
+@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
+def cvta(form: Form, a: np.ndarray) -> np.ndarray:
+    """D = the generic address of address a of that space"""
+    return a + np.uint64(SHARED_BASE) if form.space == "shared" else a
+
+
+@executes("ld.param.<type>", f"{SECTION}: ld", type=SCALARS)
+def ld_param(form: Form, site: Site) -> Step:
+    """D = the kernel parameter"""
+    site.expect(2)
+    source = site.operands[1]
+    name = source.base.name if isinstance(source, Address) and isinstance(source.base, Symbol) else ""
+    if name not in site.parameters:
+        raise site.fail(f"no parameter {name or source}")
+    if source.offset or DTYPES[site.parameters[name].type].itemsize != DTYPES[form.type].itemsize:  # type: ignore[union-attr]
+        raise UnsupportedInstructionError(site.line, f"{site.instruction.name} of a part of parameter {name}")
+    write, dtype = site.write(site.operands[0]), DTYPES[form.type]
+    return lambda group: write(group, group.parameters[name].view(dtype))
+
+
+_LOAD = "ld.<order?>.<space?>.<cache?>.<nc?>.<evict?>.<prefetch?>.<vector?>.<type>"
+_HINTS = {
+    "order": "weak volatile",
+    "space": "global shared",
+    "evict": "L1::evict_normal L1::evict_unchanged L1::evict_first L1::evict_last L1::no_allocate",
+    "vector": "v2 v4",
+    "type": SCALARS,
+}
+
+
+@executes(
+    _LOAD, f"{SECTION}: ld, ld.global.nc", cache="ca cg cs lu cv", nc="nc",
+    prefetch="L2::64B L2::128B L2::256B", **_HINTS,
+)  # fmt: skip
+def ld(form: Form, site: Site) -> Step:
+    """D = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing"""
+    site.expect(2)
+    count, targets = _vector(form, site, site.operands[0])
+    dtype = DTYPES[form.type]
+    size = _checked_size(site, count * dtype.itemsize)
+    writers = [None if isinstance(o, Sink) else site.write(o) for o in targets]
+    locate = address_of(site, site.operands[1], form.space)
+    load = _loader(form.space, locate, size, site.pc)
+
+    def scalar(group: "Group") -> None:
+        value = load(group)
+        if writers[0] is not None:
+            writers[0](group, value.view(dtype))
+
+    def vector(group: "Group") -> None:
+        value = load(group)
+        items = np.ascontiguousarray(value).view(dtype).reshape(*value.shape, count)
+        for index, write in enumerate(writers):
+            if write is not None:
+                write(group, items[..., index])
+
+    return scalar if count == 1 else vector
+
+
+@executes(
+    "st.<order?>.<space?>.<cache?>.<evict?>.<vector?>.<type>", f"{SECTION}: st", cache="wb cg cs wt", **_HINTS
+)
+def st(form: Form, site: Site) -> Step:
+    """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing"""
+    site.expect(2)
+    count, sources = _vector(form, site, site.operands[1])
+    dtype = DTYPES[form.type]
+    kept = storage(form.type)
+    size = _checked_size(site, count * dtype.itemsize)
+    item = item_dtype(size)
+    readers = [site.read(o, form.type, exact=False) for o in sources]
+    locate = address_of(site, site.operands[0], form.space)
+
+    def value_of(group: "Group") -> np.ndarray:
+        values = [as_storage(read(group), kept) for read in readers]
+        if count == 1:
+            return values[0]
+        return np.stack(np.broadcast_arrays(*values), axis=-1).view(item)[..., 0]
+
+    return _storer(form.space, locate, size, site.pc, value_of)
+
+
+def _vector(form: Form, site: Site, operand: Operand) -> tuple[int, tuple[Operand, ...]]:
+    count = int(form.vector[1:]) if form.vector else 1
+    items = operand.items if isinstance(operand, Vector) else (operand,)
+    if len(items) != count:
+        raise site.fail(f"takes {count} registers, not {len(items)}")
+    return count, items
+
+
+def _checked_size(site: Site, size: int) -> int:
+    if size > 16:
+        raise site.fail(f"accesses {size} bytes; at most 16 are possible")
+    return size
+
+
+def address_of(site: Site, operand: Operand, space: str) -> tuple[Reader, int]:
+    """The register (or constant) that an address is based on, and the offset in bytes."""
+    if not isinstance(operand, Address):
+        raise site.fail(f"expects an address in brackets, not {operand}")
+    if operand.base is None:
+        value = operand.offset
+        return lambda group: np.full((1, 1, 1), value, np.uint64), 0
+    if isinstance(operand.base, Symbol):
+        in_shared = operand.base.name in site.symbols
+        if in_shared != (space == "shared"):
+            raise site.fail(f"{operand.base.name} is not a variable of .{space or 'generic'} memory")
+        return site.read(operand.base, "u64"), operand.offset
+    if operand.base.type not in ("b32", "u32", "s32", "b64", "u64", "s64"):
+        raise site.fail(f"{operand.base.name} is .{operand.base.type}, not an address")
+    if operand.base.type[1:] == "32" and space != "shared":
+        raise site.fail(f"{operand.base.name} has 32 bits, an address of .{space or 'generic'} memory 64")
+    slot = operand.base.slot
+    return lambda group: group.registers[slot], operand.offset
+
+
+def _absolute(base: np.ndarray, offset: int) -> np.ndarray:
+    return base.astype(np.uint64) + np.uint64(offset & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def resolve(
+    group: "Group", pc: int, space: str, base: np.ndarray, addresses: Callable[[], np.ndarray], size: int,
+    mask: np.ndarray | None,
+) -> Access:  # fmt: skip
+    """The access of instruction `pc` in a space: the last one again, where base and mask are the same objects."""
+    known = group.accesses.get(pc)
+    if known is not None and known[0] is base and known[1] is mask:
+        return known[2]
+    memory = group.shared if space == "shared" else group.memory
+    access = memory.resolve(addresses(), size, mask, group.findings)
+    # A faulty access is looked at again each time, so that it is counted each time.
+    if access.keep is mask:
+        group.accesses[pc] = (base, mask, access)
+    return access
+
+
+def _loader(space: str, locate: tuple[Reader, int], size: int, pc: int) -> Reader:
+    read, offset = locate
+
+    def load(group: "Group") -> np.ndarray:
+        base = read(group)
+        group.count(f"{space}_load_bytes", group.active() * size)
+        access = resolve(group, pc, space, base, lambda: _absolute(base, offset), size, group.mask)
+        if space == "shared":
+            return group.shared.load(access, group.findings)
+        return group.memory.load(access)
+
+    def generic(group: "Group") -> np.ndarray:
+        address = _absolute(read(group), offset)
+        total = np.zeros((1, 1, 1), item_dtype(size))
+        for where, mask in _spaces(group, address):
+            group.count(f"{where}_load_bytes", _count(group, mask) * size)
+            if where == "shared":
+                access = group.shared.resolve(address - np.uint64(SHARED_BASE), size, mask, group.findings)
+                value = group.shared.load(access, group.findings)
+            else:
+                value = group.memory.load(group.memory.resolve(address, size, mask, group.findings))
+            total = value if mask is None else np.where(mask, value, total)
+        return total
+
+    return load if space else generic
+
+
+def _storer(
+    space: str, locate: tuple[Reader, int], size: int, pc: int, value_of: Callable[["Group"], np.ndarray]
+) -> Step:
+    read, offset = locate
+
+    def all_lanes(group: "Group", base: np.ndarray) -> np.ndarray:
+        address = _absolute(base, offset)
+        return np.broadcast_to(address, (address.shape[0], *group.shape[1:]))
+
+    def store(group: "Group") -> None:
+        base = read(group)
+        group.count(f"{space}_store_bytes", group.active() * size)
+        access = resolve(group, pc, space, base, lambda: all_lanes(group, base), size, group.mask)
+        if space == "shared":
+            group.shared.store(access, value_of(group), group.findings)
+        else:
+            group.memory.store(access, value_of(group))
+
+    def generic(group: "Group") -> None:
+        address = all_lanes(group, read(group))
+        for where, mask in _spaces(group, address):
+            group.count(f"{where}_store_bytes", _count(group, mask) * size)
+            if where == "shared":
+                access = group.shared.resolve(address - np.uint64(SHARED_BASE), size, mask, group.findings)
+                group.shared.store(access, value_of(group), group.findings)
+            else:
+                group.memory.store(group.memory.resolve(address, size, mask, group.findings), value_of(group))
+
+    return store if space else generic
+
+
+def _spaces(group: "Group", address: np.ndarray) -> list[tuple[str, np.ndarray | None]]:
+    """The spaces that generic addresses lie in, each with the threads that address it."""
+    in_shared = (address >= np.uint64(SHARED_BASE)) & (address < np.uint64(SHARED_BASE + SHARED_WINDOW))
+    if not in_shared.any():
+        return [("global", group.mask)]
+    if in_shared.all():
+        return [("shared", group.mask)]
+    active = group.everybody()
+    return [("shared", in_shared & active), ("global", ~in_shared & active)]
+
+
+def _count(group: "Group", mask: np.ndarray | None) -> int:
+    return group.active() if mask is None else int(np.count_nonzero(np.broadcast_to(mask, group.shape)))

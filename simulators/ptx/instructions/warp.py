@@ -1,0 +1,90 @@
+"""Exchange within a warp."""
+
+from types import SimpleNamespace as Form
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulators.ptx.forms import Site, Step, executes
+from simulators.ptx.syntax import Pair, Sink
+
+if TYPE_CHECKING:
+    from simulators.ptx.group import Group
+
+
+@executes(
+    "shfl.sync.<mode>.b32", "Data Movement and Conversion Instructions: shfl.sync", mode="up down bfly idx"
+)
+def shfl(form: Form, site: Site) -> Step:
+    """D = a of the lane that mode and b name, or one's own where it is out of the segment; p = whether it was in"""
+    site.expect(5)
+    target = site.operands[0]
+    result, valid = (target.first, target.second) if isinstance(target, Pair) else (target, Sink())
+    write = site.write(result)
+    write_valid = None if isinstance(valid, Sink) else site.write(valid)
+    a, b, c, _ = (site.read(o, "b32") for o in site.operands[1:])
+    lane = np.arange(32, dtype=np.int64).reshape(1, 1, 32)
+
+    def step(group: "Group") -> None:
+        value, shift, clamp = a(group), b(group).astype(np.int64) & 31, c(group).astype(np.int64)
+        segment = clamp >> 8 & 31
+        limit = (lane & segment) | (clamp & 31 & ~segment)
+        if form.mode == "up":
+            source = lane - shift
+            inside = source >= limit
+        elif form.mode == "down":
+            source = lane + shift
+            inside = source <= limit
+        elif form.mode == "bfly":
+            source = lane ^ shift
+            inside = source <= limit
+        else:
+            source = (lane & segment) | (shift & ~segment)
+            inside = source <= limit
+        source = np.where(inside, source, lane)
+        full = np.broadcast_to(value, (value.shape[0], value.shape[1], 32))
+        shape = np.broadcast_shapes(full.shape, source.shape)
+        moved = np.take_along_axis(np.broadcast_to(full, shape), np.broadcast_to(source, shape), axis=2)
+        write(group, moved)
+        if write_valid is not None:
+            write_valid(group, inside)
+
+    return step
+
+
+@executes("activemask.b32", "Parallel Synchronization and Communication Instructions: activemask")
+def activemask(form: Form, site: Site) -> Step:
+    """D = one bit for each lane of the warp that runs this instruction"""
+    site.expect(1)
+    write = site.write(site.operands[0])
+    bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
+
+    def step(group: "Group") -> None:
+        write(
+            group, np.where(group.everybody(), bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32)
+        )
+
+    return step
+
+
+@executes("vote.sync.<mode>.<type>", "Parallel Synchronization and Communication Instructions: vote.sync",
+          mode="any all uni ballot", type="pred b32")  # fmt: skip
+def vote(form: Form, site: Site) -> Step:
+    """D = whether any, all or none-or-all of the running threads' a hold (.pred); or one bit for each (.ballot.b32)"""
+    site.expect(3)
+    if (form.mode == "ballot") != (form.type == "b32"):
+        raise site.fail(".ballot gives .b32, the other modes .pred")
+    write = site.write(site.operands[0])
+    a, _ = site.read(site.operands[1], "pred"), site.read(site.operands[2], "b32")
+    bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
+
+    def step(group: "Group") -> None:
+        running = group.everybody()
+        holds = np.broadcast_to(a(group), group.shape) & running
+        if form.mode == "ballot":
+            write(group, np.where(holds, bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32))
+            return
+        some, every = holds.any(axis=2, keepdims=True), (holds | ~running).all(axis=2, keepdims=True)
+        write(group, {"any": some, "all": every, "uni": every | ~some}[form.mode])
+
+    return step

@@ -1,0 +1,390 @@
+"""PTX text to kernels: a tokeniser and a recursive-descent parser (PTX ISA, "Syntax" and "Instruction Operands")."""
+
+import re
+from dataclasses import dataclass, field
+
+from simulators.ptx.errors import PtxSyntaxError, UnsupportedInstructionError
+from simulators.ptx.syntax import (
+    Address,
+    Immediate,
+    Instruction,
+    Kernel,
+    Negated,
+    Operand,
+    Pair,
+    Parameter,
+    Register,
+    Sink,
+    Special,
+    Symbol,
+    Variable,
+    Vector,
+)
+from simulators.ptx.types import DTYPES
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)
+      | (?P<string>"[^"\n]*")
+      | (?P<float>0[fF][0-9a-fA-F]{8}|0[dD][0-9a-fA-F]{16})
+      | (?P<decimal>\d+\.\d+(?:[eE][-+]?\d+)?)
+      | (?P<integer>0[xX][0-9a-fA-F]+U?|0[bB][01]+U?|\d+U?)
+      | (?P<word>[%.$A-Za-z_](?:[\w$.]|::)*)
+      | (?P<punct>[-+@!|<>(){}\[\],;:=])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+_SPECIAL = re.compile(
+    r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%warpid|%nwarpid|%warpsize|%lanemask_(eq|lt|le|gt|ge)"
+)
+_LINKAGE = {".visible", ".weak", ".common", ".extern"}
+_TUNING = {".maxntid", ".reqntid", ".minnctapersm", ".maxnreg", ".maxnctapersm", ".noreturn"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, number, string or punctuation mark, and its line."""
+
+    kind: str
+    text: str
+    line: int
+
+
+@dataclass
+class ParsedModule:
+    """What stands in a PTX file: kernels by name, and variables outside of them."""
+
+    version: str = ""
+    target: str = ""
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    variables: list[Variable] = field(default_factory=list)
+
+
+def tokenise(text: str) -> list[Token]:
+    """All tokens but white space and comments; PtxSyntaxError at a character that starts none."""
+    tokens = []
+    position, line = 0, 1
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise PtxSyntaxError(line, f"unexpected character {text[position]!r}")
+        kind, word = str(match.lastgroup), match.group()
+        if kind != "space":
+            tokens.append(Token(kind, word, line))
+        line += word.count("\n")
+        position = match.end()
+    return tokens
+
+
+def parse_module(text: str) -> ParsedModule:
+    """Parse a whole PTX file."""
+    return _Parser(tokenise(text)).module()
+
+
+class _Parser:
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+        # Names of registers by scope, innermost last: inline assembly opens scopes of its own.
+        self.scopes: list[dict[str, Register]] = []
+
+    # Tokens.
+
+    @property
+    def line(self) -> int:
+        if not self.tokens:
+            return 1
+        return self.tokens[min(self.at, len(self.tokens) - 1)].line
+
+    def peek(self) -> str:
+        return self.tokens[self.at].text if self.at < len(self.tokens) else ""
+
+    def next(self) -> Token:
+        if self.at >= len(self.tokens):
+            raise PtxSyntaxError(self.line, "the text ends in the middle of a statement")
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def accept(self, text: str) -> bool:
+        if self.peek() != text:
+            return False
+        self.at += 1
+        return True
+
+    def expect(self, text: str) -> None:
+        line, found = self.line, self.peek()
+        if not self.accept(text):
+            raise PtxSyntaxError(line, f"expected {text!r}, found {found!r}")
+
+    def word(self, what: str) -> Token:
+        token = self.next()
+        if token.kind != "word":
+            raise PtxSyntaxError(token.line, f"expected {what}, found {token.text!r}")
+        return token
+
+    def integer(self) -> int:
+        negative = self.accept("-")
+        token = self.next()
+        if token.kind != "integer":
+            raise PtxSyntaxError(token.line, f"expected an integer, found {token.text!r}")
+        digits = token.text.rstrip("U")
+        octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
+        value = int(digits, 8) if octal else int(digits, 0)
+        return -value if negative else value
+
+    # Module scope.
+
+    def module(self) -> ParsedModule:
+        module = ParsedModule()
+        while self.at < len(self.tokens):
+            token = self.word("a directive")
+            while token.text in _LINKAGE:
+                token = self.word("a directive")
+            match token.text:
+                case ".version":
+                    module.version = self.next().text
+                case ".target":
+                    module.target = self.word("a target").text
+                    while self.accept(","):
+                        self.word("a target")
+                case ".address_size":
+                    if (bits := self.integer()) != 64:
+                        raise UnsupportedInstructionError(
+                            token.line, f".address_size {bits}; only 64 is supported"
+                        )
+                case ".entry":
+                    kernel = self.entry()
+                    if kernel.name in module.kernels:
+                        raise PtxSyntaxError(kernel.line, f"kernel {kernel.name} is defined twice")
+                    module.kernels[kernel.name] = kernel
+                case ".global" | ".const" | ".shared":
+                    module.variables += self.variables(token.text[1:])
+                case ".file" | ".section" | ".func" | ".alias" | ".tex":
+                    raise UnsupportedInstructionError(token.line, f"directive {token.text}")
+                case _:
+                    raise PtxSyntaxError(token.line, f"unexpected {token.text!r} outside of a kernel")
+        if not module.version:
+            raise PtxSyntaxError(1, "no .version directive: this is not PTX")
+        return module
+
+    def entry(self) -> Kernel:
+        name = self.word("the name of a kernel")
+        kernel = Kernel(name.text, name.line)
+        if self.accept("("):
+            self.parameters(kernel)
+        while self.peek() in _TUNING:
+            self.next()
+            while self.peek() not in ("{", "") and self.peek() not in _TUNING:
+                self.next()
+        self.expect("{")
+        self.scopes = [{}]
+        self.body(kernel)
+        self.scopes = []
+        return kernel
+
+    def parameters(self, kernel: Kernel) -> None:
+        offset = 0
+        while not self.accept(")"):
+            if kernel.parameters:
+                self.expect(",")
+            self.expect(".param")
+            while self.accept(".ptr") or self.peek() in (".global", ".align"):
+                if self.accept(".align"):
+                    self.integer()
+                else:
+                    self.accept(".global")
+            type_ = self.type()
+            while self.peek() in (".ptr", ".global", ".align"):
+                if self.next().text == ".align":
+                    self.integer()
+            name = self.word("the name of a parameter")
+            if self.peek() == "[":
+                raise UnsupportedInstructionError(name.line, f"parameter {name.text} is an array or a struct")
+            size = DTYPES[type_].itemsize
+            offset = -(-offset // size) * size
+            kernel.parameters.append(Parameter(name.text, type_, offset))
+            offset += size
+
+    def type(self) -> str:
+        token = self.word("a type")
+        if token.text[1:] not in DTYPES or not token.text.startswith("."):
+            raise UnsupportedInstructionError(token.line, f"type {token.text}")
+        return token.text[1:]
+
+    def variables(self, space: str) -> list[Variable]:
+        """`.align 16 .b8 name[1024] = {...}, other;` after the state space."""
+        align = 0
+        if self.accept(".align"):
+            align = self.integer()
+        type_ = self.type()
+        dtype = DTYPES[type_]
+        found = []
+        while True:
+            name = self.word("the name of a variable")
+            count = 1
+            while self.accept("["):
+                count *= 0 if self.peek() == "]" else self.integer()
+                self.expect("]")
+            initial = self.initial(type_) if self.accept("=") else b""
+            found.append(Variable(name.text, space, count * dtype.itemsize, align or dtype.itemsize, initial))
+            if not self.accept(","):
+                break
+        self.expect(";")
+        return found
+
+    def initial(self, type_: str) -> bytes:
+        size = DTYPES[type_].itemsize
+        values: list[bytes] = []
+        if self.accept("{"):
+            while not self.accept("}"):
+                if values:
+                    self.expect(",")
+                values.append(self.initial(type_))
+            return b"".join(values)
+        return (self.immediate().value & ((1 << (8 * size)) - 1)).to_bytes(size, "little")
+
+    # Kernel scope.
+
+    def body(self, kernel: Kernel) -> None:
+        while not self.accept("}"):
+            token = self.next()
+            match token.text:
+                case "{":
+                    self.scopes.append({})
+                    self.body(kernel)
+                    self.scopes.pop()
+                case ".reg":
+                    self.registers(kernel)
+                case ".shared":
+                    kernel.variables += self.variables("shared")
+                case ".loc" | ".pragma":
+                    self.skip_directive(token)
+                case "@":
+                    negated = self.accept("!")
+                    guard = self.operand()
+                    if not isinstance(guard, Register) or guard.type != "pred":
+                        raise PtxSyntaxError(
+                            token.line, "the guard of an instruction must be a predicate register"
+                        )
+                    self.instruction(kernel, self.word("an instruction"), guard, negated)
+                case text if token.kind == "word" and self.accept(":"):
+                    if text in kernel.labels:
+                        raise PtxSyntaxError(token.line, f"label {text} is defined twice")
+                    kernel.labels[text] = len(kernel.instructions)
+                case text if text.startswith("."):
+                    raise UnsupportedInstructionError(token.line, f"directive {text}")
+                case ";":
+                    pass
+                case _ if token.kind == "word":
+                    self.instruction(kernel, token)
+                case text:
+                    raise PtxSyntaxError(token.line, f"expected an instruction, found {text!r}")
+
+    def skip_directive(self, token: Token) -> None:
+        """.pragma ends with a semicolon, .loc with its line."""
+        if token.text == ".pragma":
+            while not self.accept(";"):
+                self.next()
+        else:
+            while self.at < len(self.tokens) and self.line == token.line:
+                self.next()
+
+    def registers(self, kernel: Kernel) -> None:
+        """`.reg .b32 %r<400>, %x;`."""
+        type_ = self.type()
+        while True:
+            name = self.word("the name of a register").text
+            if self.accept("<"):
+                names = [f"{name}{i}" for i in range(self.integer())]
+                self.expect(">")
+            else:
+                names = [name]
+            for each in names:
+                register = Register(each, len(kernel.registers), type_)
+                kernel.registers.append(register)
+                self.scopes[-1][each] = register
+            if not self.accept(","):
+                break
+        self.expect(";")
+
+    def instruction(
+        self, kernel: Kernel, name: Token, guard: Register | None = None, guard_negated: bool = False
+    ) -> None:
+        operands: list[Operand] = []
+        while not self.accept(";"):
+            if operands:
+                self.expect(",")
+            operands.append(self.operand())
+        kernel.instructions.append(Instruction(name.line, name.text, tuple(operands), guard, guard_negated))
+
+    def operand(self) -> Operand:
+        first = self.single()
+        if self.accept("|"):
+            return Pair(first, self.single())
+        return first
+
+    def single(self) -> Operand:
+        line = self.line
+        if self.accept("["):
+            return self.address()
+        if self.accept("{"):
+            items = [self.operand()]
+            while self.accept(","):
+                items.append(self.operand())
+            self.expect("}")
+            return Vector(tuple(items))
+        if self.accept("!"):
+            register = self.operand()
+            if not isinstance(register, Register):
+                raise PtxSyntaxError(line, "only a predicate register can be negated")
+            return Negated(register)
+        if self.tokens[self.at : self.at + 1] and self.tokens[self.at].kind == "word":
+            return self.named()
+        return self.immediate()
+
+    def named(self) -> Operand:
+        token = self.next()
+        if token.text == "_":
+            return Sink()
+        for scope in reversed(self.scopes):
+            if token.text in scope:
+                return scope[token.text]
+        if token.text == "WARP_SZ":
+            return Immediate(32)
+        if not token.text.startswith("%"):
+            return Symbol(token.text)
+        if not _SPECIAL.fullmatch(token.text):
+            raise PtxSyntaxError(
+                token.line, f"register {token.text} is not declared, nor a supported special register"
+            )
+        return Special(token.text)
+
+    def immediate(self) -> Immediate:
+        negative = self.accept("-")
+        token = self.next()
+        sign = -1 if negative else 1
+        if token.kind == "float":
+            bits = int(token.text[2:], 16)
+            return Immediate(bits)
+        if token.kind != "integer":
+            raise PtxSyntaxError(token.line, f"expected an operand, found {token.text!r}")
+        self.at -= 1
+        return Immediate(sign * self.integer())
+
+    def address(self) -> Address:
+        line = self.line
+        base: Register | Symbol | None = None
+        if self.tokens[self.at].kind == "word":
+            named = self.named()
+            if not isinstance(named, Register | Symbol):
+                raise PtxSyntaxError(
+                    line, f"{self.tokens[self.at - 1].text} cannot be the base of an address"
+                )
+            base = named
+            offset = 0
+            if self.accept("+") or self.peek() == "-":
+                offset = self.integer()
+        else:
+            offset = self.integer()
+        self.expect("]")
+        return Address(base, offset)

@@ -1,0 +1,101 @@
+"""A kernel made ready to run: shared memory laid out, every instruction a closure."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import simulators.ptx.instructions  # noqa: F401  (fills the table of definitions)
+from simulators.ptx.forms import Definition, Site, Step, find
+from simulators.ptx.group import END
+from simulators.ptx.syntax import Instruction, Kernel, Symbol, Variable
+from simulators.ptx.types import DTYPES
+
+if TYPE_CHECKING:
+    from simulators.ptx.group import Group
+
+_CONTROL = {"bra", "ret", "exit"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """The steps of a kernel, the definition behind each, and the bytes of static shared memory it wants."""
+
+    kernel: Kernel
+    steps: list[Step]
+    definitions: list[Definition]
+    shared_size: int
+
+
+def build(kernel: Kernel, outside: list[Variable]) -> Program:
+    """Decode a kernel. PtxSyntaxError or UnsupportedInstructionError name the line that cannot be run."""
+    symbols, shared_size = _lay_out(kernel, outside)
+    parameters = {p.name: p for p in kernel.parameters}
+    labels = {name: at if at < len(kernel.instructions) else END for name, at in kernel.labels.items()}
+    steps: list[Step] = []
+    definitions = []
+    for pc, instruction in enumerate(kernel.instructions):
+        definition, form = find(instruction)
+        site = Site(instruction, pc, labels, symbols, parameters)
+        step = definition.build(form, site)
+        if instruction.guard is not None and definition.opcode not in _CONTROL:
+            step = _guarded(step, instruction)
+        steps.append(step)
+        definitions.append(definition)
+    # A kernel whose text runs out returns.
+    steps.append(lambda group: END)
+    return Program(kernel, steps, definitions, shared_size)
+
+
+def _lay_out(kernel: Kernel, outside: list[Variable]) -> tuple[dict[str, int], int]:
+    """Addresses of shared variables: the static ones in order, dynamic shared memory after them."""
+    used = {o.name for i in kernel.instructions for o in _symbols(i)}
+    variables = kernel.variables + [v for v in outside if v.space == "shared" and v.name in used]
+    symbols: dict[str, int] = {}
+    size = 0
+    for variable in sorted(variables, key=lambda v: v.size == 0):
+        size = -(-size // variable.align) * variable.align
+        symbols[variable.name] = size
+        size += variable.size
+    return symbols, size
+
+
+def _symbols(instruction: Instruction) -> list[Symbol]:
+    found = []
+    for operand in instruction.operands:
+        base = getattr(operand, "base", operand)
+        if isinstance(base, Symbol):
+            found.append(base)
+    return found
+
+
+def _guarded(step: Step, instruction: Instruction) -> Step:
+    """`@p`: the instruction runs only in the active threads whose predicate holds."""
+    assert instruction.guard is not None
+    slot, negated = instruction.guard.slot, instruction.guard_negated
+
+    def guarded(group: "Group") -> int | None:
+        holds = group.registers[slot]
+        if negated:
+            holds = ~holds
+        outer = group.mask
+        mask = holds if outer is None else holds & outer
+        if mask.all():
+            return step(group)
+        if not mask.any():
+            return None
+        group.mask = mask
+        try:
+            return step(group)
+        finally:
+            group.mask = outer
+
+    return guarded
+
+
+def parameter_values(kernel: Kernel, values: list[int | float]) -> dict[str, np.ndarray]:
+    """Each parameter's value as one item in three axes."""
+    return {
+        p.name: np.full((1, 1, 1), value, dtype=DTYPES[p.type])
+        for p, value in zip(kernel.parameters, values, strict=True)
+    }

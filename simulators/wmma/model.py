@@ -1,0 +1,97 @@
+"""Integer `wmma.mma` and `mma.sync`: what one tensor-core instruction does to its matrices.
+
+Source: PTX ISA, "Warp Level Matrix Multiply-Accumulate Instructions". Shapes and types are the manual's tables;
+`SUPPORTED` is that table, and it is all that decides what `mma` accepts.
+"""
+
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the manual's tables: an instruction, its shape and the types of its multiplicands."""
+
+    instruction: str
+    shape: tuple[int, int, int]
+    a: str
+    b: str
+
+    def __str__(self) -> str:
+        m, n, k = self.shape
+        return f"{self.instruction} m{m}n{n}k{k} {self.a}·{self.b}"
+
+
+# Whole bytes and sub-bytes: for each instruction its shapes (m, n, k). wmma wants A and B of one type ("the values
+# for .atype and .btype must be the same"), mma.sync takes any pairing of signed and unsigned.
+_BYTES = ("int8", "uint8")
+_NIBBLES = ("int4", "uint4")
+_TABLE = (
+    ("wmma", ((16, 16, 16), (8, 32, 16), (32, 8, 16)), tuple((t, t) for t in _BYTES)),
+    ("wmma", ((8, 8, 32),), tuple((t, t) for t in _NIBBLES)),
+    ("mma", ((8, 8, 16), (16, 8, 16), (16, 8, 32)), tuple((a, b) for a in _BYTES for b in _BYTES)),
+    ("mma", ((8, 8, 32), (16, 8, 32), (16, 8, 64)), tuple((a, b) for a in _NIBBLES for b in _NIBBLES)),
+)
+
+SUPPORTED: tuple[Variant, ...] = tuple(
+    Variant(instruction, shape, a, b)
+    for instruction, shapes, types in _TABLE
+    for shape in shapes
+    for a, b in types
+)
+
+_DTYPES = {
+    np.dtype(np.int8): "int8",
+    np.dtype(np.uint8): "uint8",
+    np.dtype(ml_dtypes.int4): "int4",
+    np.dtype(ml_dtypes.uint4): "uint4",
+}
+_INT32 = np.iinfo(np.int32)
+
+
+def mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, satfinite: bool = False) -> np.ndarray:
+    """D = A·B + C of one integer tensor-core instruction, or of many at once.
+
+    `a` is (..., m, k), `b` (..., k, n) and `c` (..., m, n) int32; leading dimensions broadcast. `a` and `b` are int8
+    or uint8 (numpy), int4 or uint4 (ml_dtypes). The result is int32 (..., m, n): it wraps modulo 2^32, or with
+    `satfinite` is clamped to the ends of int32, once, after the whole sum.
+
+    Raises ValueError, with the list of what is supported, for any other dtype or (m, n, k).
+    """
+    variant = _variant(a, b, c)
+    if variant not in _LEGAL:
+        (m, n, k), a_type, b_type = variant
+        raise ValueError(
+            f"no integer tensor-core instruction m{m}n{n}k{k} {a_type}·{b_type}; supported: {_supported_text()}"
+        )
+    # k <= 64 and |product| <= 255 * 255, so a dot product is below 2^23 and exact in int32.
+    products = np.matmul(a.astype(np.int32), b.astype(np.int32))
+    total = products.astype(np.int64) + c
+    if satfinite:
+        total = np.clip(total, _INT32.min, _INT32.max)
+    return total.astype(np.int32)
+
+
+_LEGAL = {(v.shape, v.a, v.b) for v in SUPPORTED}
+
+
+def _variant(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[tuple[int, int, int], str, str]:
+    """The (shape, a type, b type) that the arguments ask for; ValueError where they ask for none."""
+    for name, array in (("a", a), ("b", b), ("c", c)):
+        if array.ndim < 2:
+            raise ValueError(f"{name} must be a matrix or a stack of them, not of shape {array.shape}")
+    if c.dtype != np.int32:
+        raise ValueError(f"c must be int32, not {c.dtype}")
+    m, k = a.shape[-2:]
+    n = b.shape[-1]
+    if b.shape[-2] != k or c.shape[-2:] != (m, n):
+        raise ValueError(
+            f"the matrices do not fit: a (m, k) = {a.shape[-2:]}, b (k, n) = {b.shape[-2:]}, c (m, n) = {c.shape[-2:]}"
+        )
+    return (m, n, k), _DTYPES.get(a.dtype, str(a.dtype)), _DTYPES.get(b.dtype, str(b.dtype))
+
+
+def _supported_text() -> str:
+    return ", ".join(str(v) for v in SUPPORTED)
