@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from kernels.faults import FaultNotPlanted
@@ -113,7 +113,7 @@ def test_any_legal_layer_is_exact(conv):
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=300, phases=[Phase.generate])
 @given(layers())
 def test_many_legal_layers_are_exact(conv):
     data, weight = operands(conv.data_shape, conv.dtype, 17), operands(conv.weight_shape, conv.dtype, 18)
