@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,9 +33,9 @@ SIXTEEN(uint4, unsigned char)
 #undef WORD
 """
 
-# TVM's preamble includes this header for traits that its kernels do not use, and reading it takes NVRTC
-# nine tenths of the whole compilation. Declared but not defined, a trait that were used would not compile.
-_HEADERS = {
+# TVM's preamble includes this header for traits that few of its kernels use, and reading it takes NVRTC
+# nine tenths of the whole compilation. These are declared but not defined: a use would not compile.
+_TRAITS_DECLARED = {
     "cuda/std/type_traits": """
 namespace cuda { namespace std {
 template <class A, class B> struct is_same;
@@ -48,6 +49,8 @@ template <bool C, class A, class B> struct conditional;
 } }
 """
 }
+
+_TRAIT_USED = re.compile(r"(?<!using cuda::)std::(?:is_|enable_if|conditional)")
 
 _AXES = ("x", "y", "z")
 
@@ -175,9 +178,10 @@ def compile_ptx(scheduled: tirx.PrimFunc, *, name: str, arch: str = "sm_80") -> 
     names = [parameter.name.removesuffix("_ptr") for parameter in kernel.params]
     if not set(names) <= set(buffers):
         raise ValueError(f"{name}: the kernel takes {names}, the function {list(buffers)}")
+    headers = None if _TRAIT_USED.search(source) else _TRAITS_DECLARED
     entry = str(kernel.attrs["global_symbol"])
     return PtxKernel(
-        text=compile_cuda(_PRELUDE + source, arch=arch, name=name, headers=_HEADERS),
+        text=compile_cuda(_PRELUDE + source, arch=arch, name=name, headers=headers),
         entry=entry,
         grid=_three(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES),
         block=_three(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES),
