@@ -1,12 +1,13 @@
 """A group of blocks in lockstep: registers as arrays, program counters, barriers.
 
-A register is one array over (blocks, warps, lanes). An axis along which its value is known not to vary has length 1,
-and NumPy's broadcasting carries that through arithmetic: what depends on the lane alone is computed once for all
-blocks. Arrays in registers are never changed in place, so that moves and remembered results may share them.
+A register is one array over (blocks, warps, lanes). An axis along which its value is known not to vary has
+length 1, and NumPy's broadcasting carries that through arithmetic: what depends on the lane alone is computed
+once for all blocks. Arrays in registers are never changed in place, so that moves and remembered results may
+share them.
 
-Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its own, and
-the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets every forward join
-of structured code).
+Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its
+own, and the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets every
+forward join of structured code).
 """
 
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Group:
         self._stop = -1
 
     def everybody(self) -> np.ndarray:
-        """The threads that run the current instruction, as a mask of all three axes."""
+        """Say which threads run the current instruction, as a mask of all three axes."""
         return np.broadcast_to(np.ones((1, 1, 1), np.bool_) if self.mask is None else self.mask, self.shape)
 
     def active(self) -> int:
@@ -97,7 +98,7 @@ class Group:
 
     def run(self) -> None:
         """Execute until every thread has left."""
-        steps, instructions, counts = self.program.steps, self.program.kernel.instructions, self.counts
+        steps, instructions, counts = self.program.steps, self.program.instructions, self.counts
         findings, warps_at = self.findings, counts.warps_at
         pc, warps = 0, self.active_warps()
         while pc != END:
@@ -132,6 +133,11 @@ class Group:
         assert self._pcs is not None
         if pc != RESCHEDULE:
             self._pcs[self.everybody()] = pc
+        if self._waiting.any():
+            # A block goes on when none of its threads is still on its way to the barrier; some may have left.
+            complete = self._waiting & ~(self._pcs != END).any(axis=(1, 2), keepdims=True)
+            self._pcs[complete] = self._resume[complete]
+            self._waiting = self._waiting & ~complete
         low = int(self._pcs.min())
         if low == END:
             return END
@@ -155,8 +161,4 @@ class Group:
         self._waiting = self._waiting | here
         self._resume[here] = following
         self._pcs[here] = END
-        # A block goes on when none of its threads is still on its way.
-        complete = self._waiting & ~(self._pcs != END).any(axis=(1, 2), keepdims=True)
-        self._pcs[complete] = self._resume[complete]
-        self._waiting = self._waiting & ~complete
         return RESCHEDULE

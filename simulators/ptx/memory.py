@@ -105,7 +105,7 @@ def _checked(
         if wrong.any():
             findings.note(kind, wrong, offset + base, size, space)
             keep = ~wrong if keep is None else keep & ~wrong
-    if keep is not mask:
+    if keep is not None and keep is not mask:
         offset = np.where(keep, offset, 0)
     return offset, keep
 

@@ -114,6 +114,7 @@ class _Parser:
     def expect(self, text: str) -> None:
         line, found = self.line, self.peek()
         if not self.accept(text):
+            self.next()
             raise PtxSyntaxError(line, f"expected {text!r}, found {found!r}")
 
     def word(self, what: str) -> Token:
@@ -179,6 +180,7 @@ class _Parser:
         self.expect("{")
         self.scopes = [{}]
         self.body(kernel)
+        kernel.last_line = self.tokens[self.at - 1].line
         self.scopes = []
         return kernel
 

@@ -53,7 +53,7 @@ def _compare(name: str, type_: str) -> Callable[[np.ndarray, np.ndarray], np.nda
     type=TYPES,
 )
 def setp(form: Form, site: Site) -> Step:
-    """P = (a compared to b) combined with c; q = (not that) combined with c"""
+    """P = (a compared to b) combined with c; q = (not that) combined with c."""
     site.expect(4 if form.combine else 3)
     floating = form.type == "f32"
     if form.compare in ("equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan") and not floating:
@@ -94,7 +94,7 @@ def _writer(site: Site, operand: Operand) -> Callable | None:
 
 @computes("selp.<type>", f"{SECTION}: selp", sources=lambda f: (f.type, f.type, "pred"), type=TYPES)
 def selp(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = a where c, else b"""
+    """D = a where c, else b."""
     if c.size == 1:
         return a if c.item() else b
     return np.where(c, a, b)

@@ -169,7 +169,7 @@ class _TileAccess:
     matrix="a b c", layout="row col", shape=_SHAPES, space="global shared", type="s8 u8 s4 u4 s32",
 )  # fmt: skip
 def wmma_load(form: Form, site: Site) -> Step:
-    """R = the fragment of a matrix in memory, whose rows (or columns) are `stride` elements apart"""
+    """R = the fragment of a matrix in memory, whose rows (or columns) are `stride` elements apart."""
     site.expect(2, 3)
     if (form.type == "s32") != (form.matrix == "c"):
         raise UnsupportedInstructionError(
@@ -192,7 +192,7 @@ def wmma_load(form: Form, site: Site) -> Step:
     layout="row col", shape=_SHAPES, space="global shared",
 )  # fmt: skip
 def wmma_store(form: Form, site: Site) -> Step:
-    """Memory = the matrix of fragment r, whose rows (or columns) are `stride` elements apart"""
+    """Memory = the matrix of fragment r, whose rows (or columns) are `stride` elements apart."""
     site.expect(2, 3)
     tile = _tile(site, "d", form.shape, "s32")
     slots = _slots(site, site.operands[1], tile)
@@ -207,7 +207,7 @@ def wmma_store(form: Form, site: Site) -> Step:
     satfinite="satfinite",
 )  # fmt: skip
 def wmma_mma(form: Form, site: Site) -> Step:
-    """D = A * B + C, wrapping, or with .satfinite clamped to int32; A and B are of one type"""
+    """D = A * B + C, wrapping, or with .satfinite clamped to int32; A and B are of one type."""
     site.expect(4)
     if form.atype != form.btype:
         raise UnsupportedInstructionError(

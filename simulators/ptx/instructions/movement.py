@@ -22,7 +22,7 @@ _RAW = {1: "b8", 2: "b16", 4: "b32", 8: "b64"}
 
 @executes("mov.<type>", f"{SECTION}: mov", type="pred b16 u16 s16 b32 u32 s32 b64 u64 s64 f32 f64")
 def mov(form: Form, site: Site) -> Step:
-    """D = a; a {vector} packs its registers into d, lowest first, or unpacks a"""
+    """D = a; a {vector} packs its registers into d, lowest first, or unpacks a."""
     site.expect(2)
     target, source = site.operands
     if isinstance(target, Vector):
@@ -75,19 +75,19 @@ def _unpack(form: Form, site: Site, target: Vector) -> Step:
 
 @computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
 def cvta_to(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = the address in its space that the generic address a stands for"""
+    """D = the address in its space that the generic address a stands for."""
     return a - np.uint64(SHARED_BASE) if form.space == "shared" else a
 
 
 @computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
 def cvta(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = the generic address of address a of that space"""
+    """D = the generic address of address a of that space."""
     return a + np.uint64(SHARED_BASE) if form.space == "shared" else a
 
 
 @executes("ld.param.<type>", f"{SECTION}: ld", type=SCALARS)
 def ld_param(form: Form, site: Site) -> Step:
-    """D = the kernel parameter"""
+    """D = the kernel parameter."""
     site.expect(2)
     source = site.operands[1]
     name = source.base.name if isinstance(source, Address) and isinstance(source.base, Symbol) else ""
@@ -114,7 +114,7 @@ _HINTS = {
     prefetch="L2::64B L2::128B L2::256B", **_HINTS,
 )  # fmt: skip
 def ld(form: Form, site: Site) -> Step:
-    """D = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing"""
+    """D = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing."""
     site.expect(2)
     count, targets = _vector(form, site, site.operands[0])
     dtype = DTYPES[form.type]
@@ -142,7 +142,7 @@ def ld(form: Form, site: Site) -> Step:
     "st.<order?>.<space?>.<cache?>.<evict?>.<vector?>.<type>", f"{SECTION}: st", cache="wb cg cs wt", **_HINTS
 )
 def st(form: Form, site: Site) -> Step:
-    """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing"""
+    """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing."""
     site.expect(2)
     count, sources = _vector(form, site, site.operands[1])
     dtype = DTYPES[form.type]
