@@ -1,10 +1,10 @@
 """Fragments: how the matrices of a warp lie in its registers.
 
 PTX leaves the layout of wmma fragments open. Here a fragment is its matrix in one canonical order, cut into
-32-bit words: A by rows (m rows of k elements), B by columns (n columns of k elements), C and D by rows (m rows
-of n). Word w is in register w // 32 of lane w % 32. Within a word the element with the lower index is in the
-lower bits; sub-byte elements lie eight to a word. Whether memory held the matrix by rows or by columns makes no
-difference to it.
+32-bit words: A by rows (m rows of k elements), B by columns (n columns of k elements), C and D by rows (m
+rows of n). Word w is in register w // 32 of lane w % 32. Within a word the element with the lower index is in
+the lower bits; sub-byte elements lie eight to a word. Whether memory held the matrix by rows or by columns
+makes no difference to it.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ ELEMENT_BITS = {"s8": 8, "u8": 8, "s4": 4, "u4": 4, "s32": 32}
 
 @dataclass(frozen=True)
 class Tile:
-    """One matrix of an instruction: its type, rows and columns in canonical order (B's rows are its columns)."""
+    """One matrix of an instruction in canonical order (B's rows here are its columns), and its type."""
 
     rows: int
     columns: int
@@ -40,14 +40,14 @@ class Tile:
 
 @dataclass
 class Fragment:
-    """The words of a fragment for all warps, (blocks, warps, registers, 32), and the registers showing them."""
+    """The words of a fragment for all warps, (blocks, warps, registers, 32), and their registers."""
 
     words: np.ndarray
     registers: tuple[np.ndarray, ...]
     _factors: dict[Tile, np.ndarray] = field(default_factory=dict)
 
     def factor(self, tile: Tile) -> np.ndarray:
-        """Give the elements as float32, (blocks, warps, rows, columns); every 8-bit integer is exact in it."""
+        """Give the elements as float32, (blocks, warps, rows, columns); exact for every 8-bit integer."""
         if tile not in self._factors:
             words = np.ascontiguousarray(self.words)
             shape = (*words.shape[:2], tile.rows, tile.columns)

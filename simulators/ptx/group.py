@@ -6,8 +6,8 @@ once for all blocks. Arrays in registers are never changed in place, so that mov
 share them.
 
 Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its
-own, and the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets every
-forward join of structured code).
+own, and the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets
+every forward join of structured code).
 """
 
 from dataclasses import dataclass, field
@@ -39,38 +39,46 @@ class Counts:
     traffic: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What all groups of a launch share."""
+
+    program: "Program"
+    memory: GlobalMemory
+    parameters: dict[str, np.ndarray]
+    findings: Findings
+    counts: Counts
+
+
 class Group:
     """Some blocks of a launch, from their first instruction to their last."""
 
     def __init__(
         self,
-        program: "Program",
-        special: dict[str, np.ndarray],
+        run: Run,
         shape: tuple[int, int, int],
-        live: np.ndarray | None,
-        memory: GlobalMemory,
         shared: SharedMemory,
-        parameters: dict[str, np.ndarray],
-        findings: Findings,
-        counts: Counts,
+        special: dict[str, np.ndarray],
+        live: np.ndarray | None,
     ) -> None:
-        self.program = program
-        self.special = special
+        self.program = run.program
+        self.memory = run.memory
+        self.parameters = run.parameters
+        self.findings = run.findings
+        self.counts = run.counts
         self.shape = shape
-        self.memory = memory
         self.shared = shared
-        self.parameters = parameters
-        self.findings = findings
-        self.counts = counts
-        zero = {t: np.zeros((1, 1, 1), t) for t in {storage(r.type) for r in program.kernel.registers}}
-        self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in program.kernel.registers]
+        self.special = special
+        zero = {t: np.zeros((1, 1, 1), t) for t in {storage(r.type) for r in run.program.kernel.registers}}
+        self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in run.program.kernel.registers]
         # Matrices of the fragments that registers hold, by the slot of each register (fragments.py).
         self.fragments: dict[int, Fragment] = {}
         # The last resolved access of an instruction, with the address it was resolved for.
         self.accesses: dict[int, tuple] = {}
         # Who runs the current instruction: None is everybody.
         self.mask: np.ndarray | None = live
-        # While threads differ: the next instruction of each, END for those that have left or wait at a barrier.
+        # While threads differ: the next instruction of each, END for those that have left or wait at a
+        # barrier.
         self._pcs: np.ndarray | None = None
         self._waiting = np.zeros(shape, np.bool_)
         self._resume = np.zeros(shape, np.int32)
@@ -113,7 +121,8 @@ class Group:
                 target = pc
             elif counts.issued > counts.budget:
                 raise InstructionBudgetError(
-                    f"{findings.place()}: more than {counts.budget} warp instructions, and the kernel still runs"
+                    f"{findings.place()}: more than {counts.budget} warp instructions, "
+                    "and the kernel still runs"
                 )
             pc = target
             if self._pcs is not None:

@@ -181,7 +181,9 @@ STORE = "ld.param.u64 %rd0, [out]; mad.wide.u32 %rd1, %r0, 4, %rd0; st.global.u3
 
 
 def test_a_barrier_in_a_divided_warp_is_a_finding():
-    text = body(f"setp.lt.u32 %p0, %r0, 16;\n@%p0 bra SKIP;\nbar.sync 0;\nSKIP:\nmov.u32 %r1, 5;\n{STORE}\nret;")
+    text = body(
+        f"setp.lt.u32 %p0, %r0, 16;\n@%p0 bra SKIP;\nbar.sync 0;\nSKIP:\nmov.u32 %r1, 5;\n{STORE}\nret;"
+    )
     out = np.zeros(64, np.uint32)
     report = ptx.parse(text).launch("k", 1, 64, [out])
     assert [(f.kind, f.severity) for f in report.findings] == [("barrier-divergence", "error")]
@@ -205,7 +207,8 @@ def test_guarded_instructions_run_only_where_the_guard_holds():
     text = body(
         "mov.u32 %r1, 1;\nsetp.lt.u32 %p0, %r0, 10;\n@%p0 add.u32 %r1, %r1, 4;\n@!%p0 mov.u32 %r1, 9;\n"
         f"setp.eq.u32 %p1, %r0, 99;\n@%p1 mov.u32 %r1, 77;\n@!%p1 add.u32 %r1, %r1, 1;\n{STORE}\n@%p0 exit;\n"
-        "mov.u32 %r1, 3;\n@%p0 mov.u32 %r1, 4;\n" + STORE.replace("0, [out]", "2, [out]").replace("%rd0;", "%rd2;")
+        "mov.u32 %r1, 3;\n@%p0 mov.u32 %r1, 4;\n"
+        + STORE.replace("0, [out]", "2, [out]").replace("%rd0;", "%rd2;")
     )
     out = np.zeros(40, np.uint32)
     report = ptx.parse(text).launch("k", 1, 40, [out])

@@ -36,7 +36,9 @@ def rounded(value: Fraction) -> np.float32:
     near = np.float32(float(value))
     around = [np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf))]
     even = lambda f: int(f.view(np.uint32)) & 1  # noqa: E731
-    return min((f for f in around if np.isfinite(f)), key=lambda f: (abs(Fraction(float(f)) - value), even(f)))
+    return min(
+        (f for f in around if np.isfinite(f)), key=lambda f: (abs(Fraction(float(f)) - value), even(f))
+    )
 
 
 @given(st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=20))
@@ -74,7 +76,9 @@ def test_min_and_max_pass_over_nan_and_order_zeros(name):
         same(np.array([g]), np.array([want]))
 
 
-@pytest.mark.parametrize(("name", "model"), [("neg.f32", np.negative), ("abs.f32", np.abs), ("mov.f32", np.positive)])
+@pytest.mark.parametrize(
+    ("name", "model"), [("neg.f32", np.negative), ("abs.f32", np.abs), ("mov.f32", np.positive)]
+)
 def test_one_operand(name, model):
     a = np.array(FLOATS, np.float32)
     same(execute(name, ["f32"], "f32", [a]), model(a))
@@ -85,7 +89,14 @@ def test_one_operand(name, model):
 def test_comparison_with_nan(name, unordered):
     a, b = np.array(PAIRS, np.float32).T
     got = execute(f"setp.{name}{'u' if unordered else ''}.f32", ["f32", "f32"], "pred", [a, b])
-    compare = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+    compare = {
+        "eq": np.equal,
+        "ne": np.not_equal,
+        "lt": np.less,
+        "le": np.less_equal,
+        "gt": np.greater,
+        "ge": np.greater_equal,
+    }
     nan = np.isnan(a) | np.isnan(b)
     np.testing.assert_array_equal(got.astype(bool), np.where(nan, unordered, compare[name](a, b)))
 
@@ -120,7 +131,9 @@ def test_integer_to_float_is_the_nearest(of):
     assert [float(g) for g in got] == [float(rounded(Fraction(v))) for v in values]
 
 
-@pytest.mark.parametrize(("mode", "model"), [("rni", np.rint), ("rzi", np.trunc), ("rmi", np.floor), ("rpi", np.ceil)])
+@pytest.mark.parametrize(
+    ("mode", "model"), [("rni", np.rint), ("rzi", np.trunc), ("rmi", np.floor), ("rpi", np.ceil)]
+)
 def test_float_to_integral_float(mode, model):
     a = np.array(FLOATS, np.float32)
     same(execute(f"cvt.{mode}.f32.f32", ["f32"], "f32", [a]), model(a))

@@ -36,7 +36,15 @@ def module():
 @pytest.mark.parametrize("group_warps", [1, 3, 4096], ids=["one block a group", "a few", "all at once"])
 @pytest.mark.parametrize(
     ("grid", "block"),
-    [(1, 1), (3, 32), ((2, 3, 4), (4, 8, 2)), ((5,), (33,)), ([2, 2], [7, 3]), ((1, 1, 2), (1, 1, 64)), (2, 1024)],
+    [
+        (1, 1),
+        (3, 32),
+        ((2, 3, 4), (4, 8, 2)),
+        ((5,), (33,)),
+        ([2, 2], [7, 3]),
+        ((1, 1, 2), (1, 1, 64)),
+        (2, 1024),
+    ],
     ids=str,
 )
 def test_every_thread_knows_where_it_is(module, monkeypatch, grid, block, group_warps):
@@ -78,7 +86,9 @@ def test_strided_and_shared_arrays(module):
 
 
 def test_the_launch_names_wrong_kernels(module):
-    with pytest.raises(ptx.UnknownKernelError, match="no kernel 'nosuch' in this module; it has: scale, where"):
+    with pytest.raises(
+        ptx.UnknownKernelError, match="no kernel 'nosuch' in this module; it has: scale, where"
+    ):
         module.launch("nosuch", 1, 1, [])
 
 
@@ -119,7 +129,18 @@ GOOD = [ARRAY, ARRAY, 1.0, 0, 0, 0, 0]
         (0, np.zeros(8, ml_dtypes.int4), "pack it, eight to a 32-bit word"),
         (1, ARRAY[1:], "overlaps another argument"),
     ],
-    ids=["count", "array for scalar", "text", "float for int", "u8", "s16", "none", "object", "int4", "overlap"],
+    ids=[
+        "count",
+        "array for scalar",
+        "text",
+        "float for int",
+        "u8",
+        "s16",
+        "none",
+        "object",
+        "int4",
+        "overlap",
+    ],
 )
 def test_impossible_arguments_are_an_error(module, index, arg, message):
     args = GOOD[:-1] if index is None else [*GOOD[:index], arg, *GOOD[index + 1 :]]
@@ -155,7 +176,9 @@ def test_the_budget_counts_what_runs(module):
 
 
 def test_module_variables_hold_their_initial_values():
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
     .global .align 4 .u32 table[4] = {11, 0x16, -1};
     .visible .entry k(.param .u64 out) {
       .reg .b64 %rd<3>; .reg .b32 %r<3>;
@@ -170,6 +193,7 @@ def test_module_variables_hold_their_initial_values():
       st.global.u32 [%rd1], %r1;
       ret;
     }"""
+    )
     out = np.zeros(4, np.uint32)
     report = ptx.parse(text).launch("k", 1, 4, [out])
     assert out.tolist() == [33, 44, 21, 22]

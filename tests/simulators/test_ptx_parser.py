@@ -17,7 +17,9 @@ def kernel(body, parameters=".param .u64 out"):
 def run(body):
     """Run a kernel of one thread that leaves its result in %r0."""
     out = np.zeros(1, np.uint32)
-    text = kernel(f".reg .b32 %r0; .reg .b64 %rd0;\n{body}\nld.param.u64 %rd0, [out]; st.global.u32 [%rd0], %r0;")
+    text = kernel(
+        f".reg .b32 %r0; .reg .b64 %rd0;\n{body}\nld.param.u64 %rd0, [out]; st.global.u32 [%rd0], %r0;"
+    )
     ptx.parse(text).launch("k", 1, 1, [out])
     return int(out[0])
 
@@ -59,7 +61,10 @@ $L__BB0_1:
     module = parse_module(text)
     (found,) = module.kernels.values()
     assert (found.name, found.line) == ("k", 11)
-    assert [(p.name, p.type, p.offset) for p in found.parameters] == [("k_param_0", "u64", 0), ("k_param_1", "u32", 8)]
+    assert [(p.name, p.type, p.offset) for p in found.parameters] == [
+        ("k_param_0", "u64", 0),
+        ("k_param_1", "u32", 8),
+    ]
     assert [(v.name, v.size, v.align) for v in found.variables] == [("buffer", 256, 16)]
     assert module.variables[0].initial == bytes([1, 2, 3, 4, 5])
     assert found.labels == {"$L__BB0_1": 1}

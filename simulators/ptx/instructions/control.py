@@ -47,14 +47,14 @@ def bra(form: Form, site: Site) -> Step:
 
 @executes("ret.<uni?>", "Control Flow Instructions: ret", uni="uni")
 def ret(form: Form, site: Site) -> Step:
-    """The thread ends (a kernel has no caller)."""
+    """End the thread (a kernel has no caller)."""
     site.expect(0)
     return _go(site, END)
 
 
 @executes("exit", "Control Flow Instructions: exit")
 def exit_(form: Form, site: Site) -> Step:
-    """The thread ends."""
+    """End the thread."""
     site.expect(0)
     return _go(site, END)
 
