@@ -33,7 +33,7 @@ from simulators.ptx.types import DTYPES, as_storage, storage
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
 
-# A step runs one instruction for all active threads; it returns where to go on, None for the next instruction.
+# A step runs one instruction for all active threads; it returns where to go on, None for the next one.
 Step = Callable[["Group"], "int | None"]
 Reader = Callable[["Group"], np.ndarray]
 Form = SimpleNamespace
@@ -81,7 +81,7 @@ class Definition:
         return "".join(parts).removeprefix(".")
 
     def match(self, parts: tuple[str, ...]) -> "Form | int":
-        """The chosen words by name, or the number of parts that fitted before one did not."""
+        """Return the chosen words by name, or the number of parts that fitted before one did not."""
         chosen: dict[str, str] = {slot.name: "" for slot in self.slots if slot.name}
         at = 0
         for slot in self.slots:
@@ -114,7 +114,7 @@ def _summary(function: Callable) -> str:
 
 
 def find(instruction: Instruction) -> tuple[Definition, Form]:
-    """The definition that an instruction's dotted name matches; UnsupportedInstructionError where none does."""
+    """Find what an instruction's dotted name matches; UnsupportedInstructionError where nothing does."""
     parts = instruction.parts
     candidates = DEFINITIONS.get(parts[0], [])
     if not candidates:
@@ -154,7 +154,7 @@ class Site:
         self.parameters = parameters
 
     def fail(self, message: str) -> PtxSyntaxError:
-        """The error to raise where the operands are not what the instruction takes."""
+        """Make the error to raise where the operands are not what the instruction takes."""
         return PtxSyntaxError(self.line, f"{self.instruction.name}: {message}")
 
     def expect(self, *counts: int) -> None:
@@ -164,7 +164,7 @@ class Site:
             raise self.fail(f"takes {wanted} operands, not {len(self.operands)}")
 
     def read(self, operand: Operand, type_: str, exact: bool = True) -> Reader:
-        """A function of the group that gives the operand's value as that type, in three axes or as one value.
+        """Make a function of the group that gives the operand's value as that type.
 
         Where `exact` is false, a register may be wider than the type: its low bits count (ld, st and cvt).
         """
@@ -213,13 +213,13 @@ class Site:
         return read
 
     def destination(self, operand: Operand) -> Register:
-        """The operand as a register to write."""
+        """Take the operand as a register to write."""
         if not isinstance(operand, Register):
             raise self.fail(f"the destination must be a register, not {operand}")
         return operand
 
     def write(self, operand: Operand) -> Callable[["Group", np.ndarray], None]:
-        """A function that keeps a result in a register, for the threads that are active."""
+        """Make a function that keeps a result in a register, for the threads that are active."""
         register = self.destination(operand)
         slot, kept = register.slot, storage(register.type)
 
@@ -233,7 +233,7 @@ class Site:
 
 
 def _constant(value: int, dtype: np.dtype) -> np.ndarray:
-    """An immediate as one value in three axes: the low bits of its two's complement."""
+    """Hold an immediate as one value in three axes: the low bits of its two's complement."""
     if dtype == np.bool_:
         return np.full((1, 1, 1), value != 0)
     bits = value & ((1 << (8 * dtype.itemsize)) - 1)
@@ -250,8 +250,8 @@ def computes(
 ) -> Callable:
     """Declare an instruction that is a pure function: `function(form, a, b, ...)` returns the result.
 
-    `sources` gives the type of each source operand and `result` that of the destination; where they are absent,
-    all are the form's `type`. `exact=False` lets registers be wider than these types.
+    `sources` gives the type of each source operand and `result` that of the destination; where they are
+    absent, all are the form's `type`. `exact=False` lets registers be wider than these types.
     """
 
     def declare(function: Callable) -> Callable:

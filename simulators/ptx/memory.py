@@ -1,9 +1,9 @@
 """Global and shared memory as byte arrays, and what an access may not do.
 
 An access has two halves. Resolving turns the addresses of the active threads into indices of items of the
-access's size and reports what is wrong with them; it depends on the addresses alone, so its outcome can be kept
-while they stay the same (`Access`). Moving then gathers or scatters. Each memory does both in one place, so that
-whatever watches accesses (today uninitialised reads) has one place to stand.
+access's size and reports what is wrong with them; it depends on the addresses alone, so its outcome can be
+kept while they stay the same (`Access`). Moving then gathers or scatters. Each memory does both in one place,
+so that whatever watches accesses (today uninitialised reads) has one place to stand.
 
 A check that always runs costs one pass: the bitwise or of all offsets is aligned only if every offset is, and
 below the memory's size, a power of two, only if every offset is.
@@ -18,7 +18,8 @@ import numpy as np
 from simulators.ptx.errors import IllegalAddressError, LaunchError
 from simulators.ptx.findings import Findings
 
-# Above 2^32, so that a pointer cut to 32 bits hits nothing; the shared window of generic addresses is elsewhere.
+# Above 2^32, so that a pointer cut to 32 bits hits nothing; the shared window of generic addresses is
+# elsewhere.
 GLOBAL_BASE = 0x7F00_0000_0000
 SHARED_BASE = 0x0001_0000_0000
 SHARED_WINDOW = 1 << 24
@@ -35,7 +36,7 @@ _ITEM: dict[int, np.dtype] = {
 
 
 def item_dtype(size: int) -> np.dtype:
-    """The dtype that holds an item of 1, 2, 4, 8 or 16 bytes while it is moved."""
+    """Give the dtype that holds an item of 1, 2, 4, 8 or 16 bytes while it is moved."""
     return _ITEM[size]
 
 
@@ -46,7 +47,8 @@ class Access:
     index: np.ndarray
     size: int
     keep: np.ndarray | None = None
-    # Shared memory only: every block has the same indices (then without the axis of blocks), perhaps contiguous.
+    # Shared memory only: every block has the same indices (then without the axis of blocks), perhaps
+    # contiguous.
     by_row: bool = False
     run: slice | None = None
     # The bytes are known to have been written, or marked so: once true, true until the block ends.
@@ -62,7 +64,7 @@ def _power_of_two(size: int) -> int:
 
 
 def _spread(keep: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
-    """The elements of each array where `keep` holds, all broadcast against each other."""
+    """Pick the elements of each array where `keep` holds, all broadcast against each other."""
     shape = np.broadcast_shapes(keep.shape, *(a.shape for a in arrays))
     where = np.broadcast_to(keep, shape)
     return [np.broadcast_to(a, shape)[where] for a in arrays]
@@ -93,19 +95,17 @@ def _checked(
             what = "is outside of all memory" if aligned else "is misaligned"
             raise IllegalAddressError(f"{findings.place()}: {space} access of {size} bytes {what}")
         return offset, keep
-    wrongs = [
-        ("misaligned", None if aligned else offset & (size - 1) != 0),
-        ("out-of-bounds", outside(offset, keep)),
-    ]
-    for kind, wrong in wrongs:
-        if wrong is None:
-            continue
-        if keep is not None:
-            wrong = wrong & keep
-        if wrong.any():
-            findings.note(kind, wrong, offset + base, size, space)
-            keep = ~wrong if keep is None else keep & ~wrong
-    if keep is not mask:
+    suspects = {
+        "misaligned": None if aligned else offset & (size - 1) != 0,
+        "out-of-bounds": outside(offset, keep),
+    }
+    for kind, suspect in suspects.items():
+        if suspect is not None:
+            wrong = suspect if keep is None else suspect & keep
+            if wrong.any():
+                findings.note(kind, wrong, offset + base, size, space)
+                keep = ~wrong if keep is None else keep & ~wrong
+    if keep is not None and keep is not mask:
         offset = np.where(keep, offset, 0)
     return offset, keep
 
@@ -138,7 +138,7 @@ class GlobalMemory:
         self.items = _items(memory)
 
     def contents(self, buffer: int) -> np.ndarray:
-        """The bytes of a buffer as they are now."""
+        """Give the bytes of a buffer as they are now."""
         return self.items[1][self.starts[buffer] : self.ends[buffer]]
 
     def resolve(self, address: np.ndarray, size: int, mask: np.ndarray | None, findings: Findings) -> Access:
@@ -243,7 +243,11 @@ class SharedMemory:
         else:
             address = access.index * access.size & (self.row - 1)
             findings.note(
-                "uninitialised", ~ready, np.broadcast_to(address, ready.shape), access.size, "shared"
+                "uninitialised",
+                np.asarray(~ready),
+                np.broadcast_to(address, ready.shape),
+                access.size,
+                "shared",
             )
 
     def store(self, access: Access, value: np.ndarray, findings: Findings) -> None:
@@ -266,7 +270,7 @@ class SharedMemory:
 
 
 def flat_bytes(array: np.ndarray) -> np.ndarray:
-    """The bytes of an array, without a copy where it is contiguous; LaunchError where it has no plain items."""
+    """View the bytes of an array, copied if not contiguous; LaunchError where it has no plain items."""
     if array.dtype.hasobject:
         raise LaunchError(f"an array of dtype {array.dtype} cannot be given to a kernel")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
