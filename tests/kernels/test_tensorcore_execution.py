@@ -169,10 +169,10 @@ def test_dense_is_exact(batch, length, units, dtype):
 
 # Layers of the digits network at batch 256: (layer, most warp instructions per tensor instruction).
 BATCHED = {
-    "conv1": (Conv(8, 8, 256, 16, 32, (3, 3), padding=(1, 1, 1, 1)), 12),
-    "conv2": (Conv(8, 8, 256, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)), 12),
-    "conv3": (Conv(4, 4, 256, 48, 64, (3, 3), padding=(1, 1, 1, 1)), 12),
-    "conv4": (Conv(4, 4, 256, 48, 64, (1, 1)), 12),
+    "conv1": (Conv(8, 8, 256, 16, 32, (3, 3), padding=(1, 1, 1, 1)), 8),
+    "conv2": (Conv(8, 8, 256, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)), 8),
+    "conv3": (Conv(4, 4, 256, 48, 64, (3, 3), padding=(1, 1, 1, 1)), 8),
+    "conv4": (Conv(4, 4, 256, 48, 64, (1, 1)), 8),
 }
 
 
