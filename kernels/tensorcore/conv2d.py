@@ -158,9 +158,9 @@ def schedule_conv2d(
 
     stage = ky if tiling.stage_kernel_row else kx
     sch.set_scope(packed, 0, "shared")
-    schedule.stage_in_shared(sch, packed, stage, dimensions=6, tiling=tiling)
+    schedule.stage_in_shared(sch, packed, stage, dimensions=6, tiling=tiling, contiguous=False)
     weight_shared = sch.cache_read(conv, 1, "shared")
-    schedule.stage_in_shared(sch, weight_shared, stage, dimensions=6, tiling=tiling)
+    schedule.stage_in_shared(sch, weight_shared, stage, dimensions=6, tiling=tiling, contiguous=True)
 
     # Indexed by output place and kernel place apart: TVM 0.27 blockizes an index such as y + ky, a sum of
     # two loops that overlap, into a wrong one (y * KH + ky), and then tensorize fails.

@@ -92,9 +92,9 @@ def schedule_dense(
     sch.reorder(chunk, step1, row1, column1, row_inner, column_inner, channel)
 
     sch.set_scope(packed, 0, "shared")
-    schedule.stage_in_shared(sch, packed, chunk, dimensions=4, tiling=tiling)
+    schedule.stage_in_shared(sch, packed, chunk, dimensions=4, tiling=tiling, contiguous=False)
     weight_shared = sch.cache_read(dense, 1, "shared")
-    schedule.stage_in_shared(sch, weight_shared, chunk, dimensions=4, tiling=tiling)
+    schedule.stage_in_shared(sch, weight_shared, chunk, dimensions=4, tiling=tiling, contiguous=True)
     a = sch.cache_read(dense, 0, "wmma.matrix_a")
     sch.compute_at(a, step1, preserve_unit_loops=True)
     b = sch.cache_read(dense, 1, "wmma.matrix_b")

@@ -10,24 +10,23 @@ import re
 
 from kernels.faults import FaultNotPlanted
 
-# wmma.mma... {d}, {a}, {b}, {c};  b is the third list of registers.
-_MULTIPLY = re.compile(r"wmma\.mma\.sync\S*\s+(?:\{[^}]*\},\s*){2}\{(?P<b>[^}]*)\}")
+_LOAD_B = re.compile(r"wmma\.load\.b\.sync\S*\s+\{(?P<registers>[^}]*)\}")
 _SIGNED_OPERANDS = re.compile(r"(wmma\.(?:load\.[ab]|mma)\.sync\S*)")
 _CHOICE = re.compile(r"@(?P<predicate>%p\d+)\s+bra\s+(?P<taken>\$\w+);\s*bra\.uni\s+(?P<other>\$\w+);")
 _LEAVE = re.compile(r"bra\.uni\s+(\$\w+);")
 
 
 def swap_fragment_registers(ptx_text: str) -> str:
-    """Swap the first two registers of one B fragment, so that its lanes multiply k elements of others.
+    """Swap the first two registers that one wmma.load.b fills, so that B's elements change places.
 
-    Acts on the first wmma.mma whose B fragment has two different registers.
+    Acts on the first wmma.load.b that fills more than one register.
     """
-    for match in _MULTIPLY.finditer(ptx_text):
-        registers = [register.strip() for register in match["b"].split(",")]
-        if len(registers) > 1 and registers[0] != registers[1]:
-            swapped = ", ".join([registers[1], registers[0], *registers[2:]])
-            return ptx_text[: match.start("b")] + swapped + ptx_text[match.end("b") :]
-    raise FaultNotPlanted("swap_fragment_registers: no B fragment has two different registers")
+    for match in _LOAD_B.finditer(ptx_text):
+        first, second, *others = [register.strip() for register in match["registers"].split(",")] + [""]
+        if second:
+            swapped = ", ".join([second, first, *others[:-1]])
+            return ptx_text[: match.start("registers")] + swapped + ptx_text[match.end("registers") :]
+    raise FaultNotPlanted("swap_fragment_registers: no wmma.load.b fills more than one register")
 
 
 def unsigned_weights(ptx_text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -97,6 +97,11 @@ def _load(path: Path) -> ctypes.CDLL:
     return library
 
 
+def _strings(texts: Iterable[str]) -> ctypes.Array[ctypes.c_char_p]:
+    encoded = [text.encode() for text in texts]
+    return (ctypes.c_char_p * len(encoded))(*encoded)
+
+
 def _checked(library: ctypes.CDLL, function: str, *arguments: object) -> None:
     status = getattr(library, function)(*arguments)
     if status:
@@ -112,9 +117,12 @@ def _text(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> str:
     return buffer.value.decode()
 
 
-def compile_cuda(source: str, *, arch: str, name: str = "kernel", options: Sequence[str] = ()) -> str:
+def compile_cuda(
+    source: str, *, arch: str, name: str = "kernel", headers: Mapping[str, str] | None = None
+) -> str:
     """Compile CUDA C++ to PTX text for an architecture such as "sm_80".
 
+    `headers` are texts by the name under which the source includes them; they go before those installed.
     Raises NvrtcError with NVRTC's log where the source does not compile, and where NVRTC or the headers
     are missing (`nvrtc_available` says so beforehand), ValueError for an `arch` not spelled like sm_80.
     """
@@ -129,14 +137,22 @@ def compile_cuda(source: str, *, arch: str, name: str = "kernel", options: Seque
     assert path is not None  # nvrtc_available() found it
     library = _load(path)
     directories = dict.fromkeys(find_include_directories(roots)[0].values())
-    flags = [f"--gpu-architecture=compute_{capability}", *(f"-I{d}" for d in directories), *options]
+    flags = [f"--gpu-architecture=compute_{capability}", *(f"-I{d}" for d in directories)]
     program = ctypes.c_void_p()
-    text, label = source.encode(), f"{name}.cu".encode()
-    _checked(library, "nvrtcCreateProgram", ctypes.byref(program), text, label, 0, None, None)
+    given = headers or {}
+    _checked(
+        library,
+        "nvrtcCreateProgram",
+        ctypes.byref(program),
+        source.encode(),
+        f"{name}.cu".encode(),
+        len(given),
+        _strings(given.values()),
+        _strings(given),
+    )
     try:
-        encoded = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         try:
-            _checked(library, "nvrtcCompileProgram", program, len(flags), encoded)
+            _checked(library, "nvrtcCompileProgram", program, len(flags), _strings(flags))
         except NvrtcError as error:
             raise NvrtcError(f"{name}: {error}\n{_text(library, program, 'ProgramLog')}") from None
         return _text(library, program, "PTX")

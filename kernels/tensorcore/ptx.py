@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +33,25 @@ SIXTEEN(uint4, unsigned char)
 #undef WORD
 """
 
+# TVM's preamble includes this header for traits that few of its kernels use, and reading it takes NVRTC
+# nine tenths of the whole compilation. These are declared but not defined: a use would not compile.
+_TRAITS_DECLARED = {
+    "cuda/std/type_traits": """
+namespace cuda { namespace std {
+template <class A, class B> struct is_same;
+template <class A, class B> inline constexpr bool is_same_v = is_same<A, B>::value;
+template <class A> struct is_integral;
+template <class A> struct is_signed;
+template <class A> struct is_unsigned;
+template <class A> struct is_floating_point;
+template <bool C, class A = void> struct enable_if;
+template <bool C, class A, class B> struct conditional;
+} }
+"""
+}
+
+_TRAIT_USED = re.compile(r"(?<!using cuda::)std::(?:is_|enable_if|conditional)")
+
 _AXES = ("x", "y", "z")
 
 
@@ -49,7 +69,8 @@ class PtxKernel:
     """A compiled kernel: PTX text, entry point, and its launch. Sizes are (x, y, z), memory is in bytes.
 
     `arguments` are in the order of the entry point's parameters, each a pointer to a contiguous buffer.
-    `parameters` are the names of the same buffers in the order of the function that was compiled.
+    `parameters` names the buffers of the function that was compiled, in its own order; a buffer that the
+    kernel never touches is not among the arguments.
     """
 
     text: str
@@ -81,11 +102,16 @@ class PtxKernel:
         )
 
     def in_kernel_order(self, buffers: dict[str, Any]) -> list[Any]:
-        """Buffers, given by name, in the order of the entry point. Raises ValueError on a wrong name."""
-        names = [argument.name for argument in self.arguments]
-        if sorted(names) != sorted(buffers):
-            raise ValueError(f"{self.entry} takes {', '.join(names)}; given are {', '.join(buffers)}")
-        return [buffers[name] for name in names]
+        """Put the buffers of the compiled function, given by name, in the order of the entry point.
+
+        The entry point may take fewer (a layer that sees only padding never reads its data). Raises
+        ValueError unless exactly the function's own buffers are given.
+        """
+        if sorted(self.parameters) != sorted(buffers):
+            raise ValueError(
+                f"{self.entry} takes {', '.join(self.parameters)}; given are {', '.join(buffers)}"
+            )
+        return [buffers[argument.name] for argument in self.arguments]
 
 
 def _three(values: Any) -> tuple[int, int, int]:
@@ -152,9 +178,10 @@ def compile_ptx(scheduled: tirx.PrimFunc, *, name: str, arch: str = "sm_80") -> 
     names = [parameter.name.removesuffix("_ptr") for parameter in kernel.params]
     if not set(names) <= set(buffers):
         raise ValueError(f"{name}: the kernel takes {names}, the function {list(buffers)}")
+    headers = None if _TRAIT_USED.search(source) else _TRAITS_DECLARED
     entry = str(kernel.attrs["global_symbol"])
     return PtxKernel(
-        text=compile_cuda(_PRELUDE + source, arch=arch, name=name),
+        text=compile_cuda(_PRELUDE + source, arch=arch, name=name, headers=headers),
         entry=entry,
         grid=_three(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES),
         block=_three(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES),

@@ -64,14 +64,23 @@ def bind_output(
     return OutputLoops(warp=column_warp, unrolled=inner, tile_row=tile_loops[0])
 
 
-def stage_in_shared(sch: Schedule, block: Block, at: Loop, *, dimensions: int, tiling: Tiling) -> None:
+def stage_in_shared(
+    sch: Schedule, block: Block, at: Loop, *, dimensions: int, tiling: Tiling, contiguous: bool
+) -> None:
     """Let all threads of a block fill a shared buffer, 16 bytes each at a time.
 
-    `block` writes a buffer of so many dimensions, the last of which is one k step: 16 contiguous bytes
-    in global as in shared memory.
+    `block` writes a buffer of so many dimensions: the last four are tiles, k steps, rows of a tile, and
+    one k step, which is 16 contiguous bytes in global as in shared memory. `contiguous` says that the
+    tiles lie in global memory as they do in shared memory.
     """
     sch.compute_at(block, at, preserve_unit_loops=True)
     *outer, vector = sch.get_loops(block)[-dimensions:]
+    tiles, steps, rows = outer[-3:]
+    rows_fill_the_block = (extent(sch, tiles) * extent(sch, rows)) % (tiling.warps * WARP) == 0
+    if not contiguous and rows_fill_the_block and not _is_power_of_two(extent(sch, steps)):
+        # Threads are numbered along the rows of one k step: none then divides its number by 3.
+        sch.reorder(steps, tiles, rows)
+        outer[-3:] = steps, tiles, rows
     _, z, y, x = sch.split(
         sch.fuse(*outer), [None, tiling.column_warps, tiling.position_warps * tiling.row_warps, WARP]
     )
@@ -79,6 +88,10 @@ def stage_in_shared(sch: Schedule, block: Block, at: Loop, *, dimensions: int, t
     sch.bind(y, "threadIdx.y")
     sch.bind(x, "threadIdx.x")
     sch.vectorize(vector)
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value & (value - 1) == 0
 
 
 def tensorize_last_two(sch: Schedule, block: Block, intrinsic: str) -> None:

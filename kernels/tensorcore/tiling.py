@@ -105,7 +105,9 @@ def _candidates(extents: Extents) -> Iterator[Tiling]:
         position_warps = largest_divisor(
             extents.positions // position_tiles, warps // (column_warps * row_warps)
         )
-        for chunk in (4, 2, 1):
+        # Five or seven steps have no divisor up to 4: better all at once than one by one.
+        all_at_once = [extents.steps] if extents.steps in (5, 7) else []
+        for chunk in (*all_at_once, 4, 2, 1):
             for stage_kernel_row in (True, False):
                 yield Tiling(
                     position_warps=position_warps,
@@ -126,7 +128,7 @@ def _worth_a_row(tiling: Tiling, extents: Extents) -> bool:
 
 
 def default_tiling(extents: Extents, tile: Tile) -> Tiling:
-    """Choose a tiling for any extents: up to 8 tiles a warp, 4 warps a block, 4 k steps a chunk.
+    """Choose a tiling for any extents: up to 8 tiles a warp, 4 warps a block, 4 (5, 7) k steps a chunk.
 
     A warp with 4 x 2 tiles issues 8 tensor instructions for 6 fragment loads and keeps 64 accumulator
     registers per thread; where the channels fill one column only, it has 8 x 1. What is larger than

@@ -32,7 +32,7 @@ class Findings:
         self._notes: dict[tuple[str, int], _Note] = {}
 
     def place(self) -> str:
-        """The kernel, line and instruction that run now."""
+        """Name the kernel, line and instruction that run now."""
         if self.instruction is None:
             return self.kernel
         return f"{self.kernel}, PTX line {self.instruction.line} ({self.instruction.name})"
@@ -54,23 +54,6 @@ class Findings:
         if address is not None:
             what = f"{size} bytes at {space} address {int(np.broadcast_to(address, wrong.shape)[at]):#x}, "
         self._notes[kind, line] = _Note(self.place(), f"{what}block {block}, thread {thread}", count)
-
-    def drop(
-        self,
-        kind: str,
-        wrong: np.ndarray,
-        address: np.ndarray,
-        keep: np.ndarray | None,
-        size: int,
-        space: str,
-    ) -> np.ndarray | None:
-        """Record the accesses that are wrong among the active ones, and return who may still access."""
-        if keep is not None:
-            wrong = wrong & keep
-        if not wrong.any():
-            return keep
-        self.note(kind, wrong, address, size, space)
-        return ~wrong if keep is None else keep & ~wrong
 
     def collected(self) -> list[Finding]:
         """All findings, in the order they were first made."""

@@ -1,8 +1,8 @@
 """How an instruction is declared: its dotted form, the section it comes from, and what it does.
 
-Two decorators make the table that the machine runs by and that docs/ptx.md shows. `computes` declares a pure
-function of arrays: operands in, result out. `executes` declares anything else: it gets the `Site` and returns the
-step that the machine will run.
+Two decorators make the table that the machine runs by and that docs/ptx.md shows. `computes` declares a
+pure function of arrays: operands in, result out. `executes` declares anything else: it gets the `Site` and
+returns the step that the machine will run.
 
 A form is written as in the manual, `<name>` for a choice and `<name?>` for one that may be left out:
 `"mul.<half>.<type>"` with `half="lo hi"`.
@@ -33,7 +33,7 @@ from simulators.ptx.types import DTYPES, as_storage, storage
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
 
-# A step runs one instruction for all active threads of a group; it returns where to go on, None for the next line.
+# A step runs one instruction for all active threads; it returns where to go on, None for the next one.
 Step = Callable[["Group"], "int | None"]
 Reader = Callable[["Group"], np.ndarray]
 Form = SimpleNamespace
@@ -41,7 +41,7 @@ Form = SimpleNamespace
 
 @dataclass(frozen=True)
 class Slot:
-    """One part of a form: its name ("" for a fixed word), the words it may be, and whether it may be absent."""
+    """One part of a form: its name ("" for a fixed word), the words it may be, and whether it is optional."""
 
     name: str
     words: tuple[str, ...]
@@ -57,11 +57,15 @@ class Definition:
     section: str
     summary: str
     build: Callable[[Form, "Site"], Step]
-    tensor: bool = False
+
+    @property
+    def tensor(self) -> bool:
+        """Whether it is one of the instructions that tensor cores execute."""
+        return self.opcode in ("wmma.mma", "mma")
 
     @property
     def opcode(self) -> str:
-        """What the counters call the instruction: its first word, and the second where that says what it is."""
+        """What the counters call it: the first word, and the second where only that says what it does."""
         words = self.pattern.split(".")
         if words[0] != "wmma":
             return words[0]
@@ -77,7 +81,7 @@ class Definition:
         return "".join(parts).removeprefix(".")
 
     def match(self, parts: tuple[str, ...]) -> "Form | int":
-        """The chosen words by name, or the number of parts that fitted before one did not."""
+        """Return the chosen words by name, or the number of parts that fitted before one did not."""
         chosen: dict[str, str] = {slot.name: "" for slot in self.slots if slot.name}
         at = 0
         for slot in self.slots:
@@ -93,9 +97,7 @@ class Definition:
 DEFINITIONS: dict[str, list[Definition]] = {}
 
 
-def _define(
-    pattern: str, section: str, choices: dict[str, str], build: Callable, summary: str, tensor: bool = False
-) -> None:
+def _define(pattern: str, section: str, choices: dict[str, str], build: Callable, summary: str) -> None:
     slots = []
     for part in pattern.split("."):
         match = re.fullmatch(r"<(\w+)(\??)>", part)
@@ -103,7 +105,7 @@ def _define(
             slots.append(Slot(match[1], tuple(choices[match[1]].split()), match[2] == "?"))
         else:
             slots.append(Slot("", (part,), False))
-    definition = Definition(pattern, tuple(slots), section, summary, build, tensor)
+    definition = Definition(pattern, tuple(slots), section, summary, build)
     DEFINITIONS.setdefault(slots[0].words[0], []).append(definition)
 
 
@@ -112,7 +114,7 @@ def _summary(function: Callable) -> str:
 
 
 def find(instruction: Instruction) -> tuple[Definition, Form]:
-    """The definition that an instruction's dotted name matches; UnsupportedInstructionError where none does."""
+    """Find what an instruction's dotted name matches; UnsupportedInstructionError where nothing does."""
     parts = instruction.parts
     candidates = DEFINITIONS.get(parts[0], [])
     if not candidates:
@@ -152,7 +154,7 @@ class Site:
         self.parameters = parameters
 
     def fail(self, message: str) -> PtxSyntaxError:
-        """The error to raise where the operands are not what the instruction takes."""
+        """Make the error to raise where the operands are not what the instruction takes."""
         return PtxSyntaxError(self.line, f"{self.instruction.name}: {message}")
 
     def expect(self, *counts: int) -> None:
@@ -162,7 +164,7 @@ class Site:
             raise self.fail(f"takes {wanted} operands, not {len(self.operands)}")
 
     def read(self, operand: Operand, type_: str, exact: bool = True) -> Reader:
-        """A function of the group that gives the operand's value as that type, in three axes or as one value.
+        """Make a function of the group that gives the operand's value as that type.
 
         Where `exact` is false, a register may be wider than the type: its low bits count (ld, st and cvt).
         """
@@ -211,13 +213,13 @@ class Site:
         return read
 
     def destination(self, operand: Operand) -> Register:
-        """The operand as a register to write."""
+        """Take the operand as a register to write."""
         if not isinstance(operand, Register):
             raise self.fail(f"the destination must be a register, not {operand}")
         return operand
 
     def write(self, operand: Operand) -> Callable[["Group", np.ndarray], None]:
-        """A function that keeps a result in a register, for the threads that are active."""
+        """Make a function that keeps a result in a register, for the threads that are active."""
         register = self.destination(operand)
         slot, kept = register.slot, storage(register.type)
 
@@ -231,15 +233,11 @@ class Site:
 
 
 def _constant(value: int, dtype: np.dtype) -> np.ndarray:
-    """An immediate as one value in three axes: the low bits of its two's complement."""
+    """Hold an immediate as one value in three axes: the low bits of its two's complement."""
     if dtype == np.bool_:
         return np.full((1, 1, 1), value != 0)
     bits = value & ((1 << (8 * dtype.itemsize)) - 1)
     return np.full((1, 1, 1), bits, dtype=f"u{dtype.itemsize}").view(dtype)
-
-
-def _same(form: Form, count: int) -> tuple[str, ...]:
-    return (form.type,) * count
 
 
 def computes(
@@ -252,8 +250,8 @@ def computes(
 ) -> Callable:
     """Declare an instruction that is a pure function: `function(form, a, b, ...)` returns the result.
 
-    `sources` gives the type of each source operand and `result` that of the destination; where they are absent,
-    all are the form's `type`. `exact=False` lets registers be wider than these types.
+    `sources` gives the type of each source operand and `result` that of the destination; where they are
+    absent, all are the form's `type`. `exact=False` lets registers be wider than these types.
     """
 
     def declare(function: Callable) -> Callable:
@@ -261,7 +259,7 @@ def computes(
 
         def build(form: Form, site: Site) -> Step:
             site.expect(count + 1)
-            types = sources(form) if sources else _same(form, count)
+            types = sources(form) if sources else (form.type,) * count
             dtype = DTYPES[result(form) if result else form.type]
             readers = [site.read(o, t, exact) for o, t in zip(site.operands[1:], types, strict=True)]
             register = site.destination(site.operands[0])
@@ -289,11 +287,11 @@ def _step(function: Callable, form: Form, readers: list[Reader], write: Callable
     return lambda group: write(group, function(form, *[read(group) for read in readers]))
 
 
-def executes(pattern: str, section: str, tensor: bool = False, **choices: str) -> Callable:
+def executes(pattern: str, section: str, **choices: str) -> Callable:
     """Declare any other instruction: `build(form, site)` returns its step."""
 
     def declare(build: Callable[[Form, Site], Step]) -> Callable[[Form, Site], Step]:
-        _define(pattern, section, choices, build, _summary(build), tensor)
+        _define(pattern, section, choices, build, _summary(build))
         return build
 
     return declare

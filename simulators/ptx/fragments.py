@@ -1,9 +1,10 @@
 """Fragments: how the matrices of a warp lie in its registers.
 
-PTX leaves the layout of wmma fragments open. Here a fragment is its matrix in one canonical order, cut into 32-bit
-words: A by rows (m rows of k elements), B by columns (n columns of k elements), C and D by rows (m rows of n). Word w
-is in register w // 32 of lane w % 32. Within a word the element with the lower index is in the lower bits; sub-byte
-elements lie eight to a word. Whether memory held the matrix by rows or by columns makes no difference to it.
+PTX leaves the layout of wmma fragments open. Here a fragment is its matrix in one canonical order, cut into
+32-bit words: A by rows (m rows of k elements), B by columns (n columns of k elements), C and D by rows (m
+rows of n). Word w is in register w // 32 of lane w % 32. Within a word the element with the lower index is in
+the lower bits; sub-byte elements lie eight to a word. Whether memory held the matrix by rows or by columns
+makes no difference to it.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ ELEMENT_BITS = {"s8": 8, "u8": 8, "s4": 4, "u4": 4, "s32": 32}
 
 @dataclass(frozen=True)
 class Tile:
-    """One matrix of an instruction: rows and columns in canonical order (B's rows are its columns), and its type."""
+    """One matrix of an instruction in canonical order (B's rows here are its columns), and its type."""
 
     rows: int
     columns: int
@@ -39,14 +40,14 @@ class Tile:
 
 @dataclass
 class Fragment:
-    """The words of a fragment for all warps, (blocks, warps, registers, 32), and the registers that show them."""
+    """The words of a fragment for all warps, (blocks, warps, registers, 32), and their registers."""
 
     words: np.ndarray
     registers: tuple[np.ndarray, ...]
     _factors: dict[Tile, np.ndarray] = field(default_factory=dict)
 
     def factor(self, tile: Tile) -> np.ndarray:
-        """The elements as float32, (blocks, warps, rows, columns); every 8-bit integer is exact in it."""
+        """Give the elements as float32, (blocks, warps, rows, columns); exact for every 8-bit integer."""
         if tile not in self._factors:
             words = np.ascontiguousarray(self.words)
             shape = (*words.shape[:2], tile.rows, tile.columns)
@@ -59,7 +60,7 @@ class Fragment:
         return self._factors[tile]
 
     def accumulator(self, tile: Tile) -> np.ndarray:
-        """The elements as int32, (blocks, warps, rows, columns)."""
+        """Give the elements as int32, (blocks, warps, rows, columns)."""
         return self.words.view(np.int32).reshape(*self.words.shape[:2], tile.rows, tile.columns)
 
 
@@ -74,7 +75,7 @@ def _nibble_pairs(type_: str) -> np.ndarray:
 
 
 def read_fragment(group: "Group", slots: tuple[int, ...]) -> Fragment:
-    """The fragment in some registers: the one they were last written with, or gathered from them."""
+    """Give the fragment in some registers: the one they were written with, or gathered from them."""
     registers = tuple(group.registers[slot] for slot in slots)
     known = group.fragments.get(slots[0])
     if known is not None and len(known.registers) == len(registers):
@@ -91,7 +92,7 @@ def read_fragment(group: "Group", slots: tuple[int, ...]) -> Fragment:
 
 
 def write_fragment(group: "Group", slots: tuple[int, ...], matrix: np.ndarray) -> None:
-    """Put matrices (blocks, warps, ...: contiguous, any 32-bit multiple) into registers, for the active warps."""
+    """Put contiguous matrices (blocks, warps, ...) into registers, for the active warps."""
     words = matrix.view(np.uint32).reshape(*matrix.shape[:2], len(slots), 32)
     if group.mask is not None:
         for index, slot in enumerate(slots):

@@ -1,12 +1,13 @@
 """A group of blocks in lockstep: registers as arrays, program counters, barriers.
 
-A register is one array over (blocks, warps, lanes). An axis along which its value is known not to vary has length 1,
-and NumPy's broadcasting carries that through arithmetic: what depends on the lane alone is computed once for all
-blocks. Arrays in registers are never changed in place, so that moves and remembered results may share them.
+A register is one array over (blocks, warps, lanes). An axis along which its value is known not to vary has
+length 1, and NumPy's broadcasting carries that through arithmetic: what depends on the lane alone is computed
+once for all blocks. Arrays in registers are never changed in place, so that moves and remembered results may
+share them.
 
-Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its own, and
-the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets every forward join
-of structured code).
+Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its
+own, and the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets
+every forward join of structured code).
 """
 
 from dataclasses import dataclass, field
@@ -38,54 +39,66 @@ class Counts:
     traffic: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What all groups of a launch share."""
+
+    program: "Program"
+    memory: GlobalMemory
+    parameters: dict[str, np.ndarray]
+    findings: Findings
+    counts: Counts
+
+
 class Group:
     """Some blocks of a launch, from their first instruction to their last."""
 
     def __init__(
         self,
-        program: "Program",
-        special: dict[str, np.ndarray],
+        run: Run,
         shape: tuple[int, int, int],
-        live: np.ndarray | None,
-        memory: GlobalMemory,
         shared: SharedMemory,
-        parameters: dict[str, np.ndarray],
-        findings: Findings,
-        counts: Counts,
+        special: dict[str, np.ndarray],
+        live: np.ndarray | None,
     ) -> None:
-        self.program = program
-        self.special = special
+        self.program = run.program
+        self.memory = run.memory
+        self.parameters = run.parameters
+        self.findings = run.findings
+        self.counts = run.counts
         self.shape = shape
-        self.memory = memory
         self.shared = shared
-        self.parameters = parameters
-        self.findings = findings
-        self.counts = counts
-        zero = {t: np.zeros((1, 1, 1), t) for t in {storage(r.type) for r in program.kernel.registers}}
-        self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in program.kernel.registers]
+        self.special = special
+        zero = {t: np.zeros((1, 1, 1), t) for t in {storage(r.type) for r in run.program.kernel.registers}}
+        self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in run.program.kernel.registers]
         # Matrices of the fragments that registers hold, by the slot of each register (fragments.py).
         self.fragments: dict[int, Fragment] = {}
         # The last resolved access of an instruction, with the address it was resolved for.
         self.accesses: dict[int, tuple] = {}
         # Who runs the current instruction: None is everybody.
         self.mask: np.ndarray | None = live
-        # While threads differ: the next instruction of each, END for those that have left or wait at a barrier.
+        # While threads differ: the next instruction of each, END for those that have left or wait at a
+        # barrier.
         self._pcs: np.ndarray | None = None
-        self._waiting = np.zeros((1, 1, 1), np.bool_)
-        self._resume = 0
+        self._waiting = np.zeros(shape, np.bool_)
+        self._resume = np.zeros(shape, np.int32)
         self._stop = -1
+
+    def everybody(self) -> np.ndarray:
+        """Say which threads run the current instruction, as a mask of all three axes."""
+        return np.broadcast_to(np.ones((1, 1, 1), np.bool_) if self.mask is None else self.mask, self.shape)
 
     def active(self) -> int:
         """How many threads run the current instruction."""
         if self.mask is None:
             return self.shape[0] * self.shape[1] * self.shape[2]
-        return int(np.count_nonzero(np.broadcast_to(self.mask, self.shape)))
+        return int(np.count_nonzero(self.everybody()))
 
     def active_warps(self) -> int:
         """How many warps issue the current instruction."""
         if self.mask is None:
             return self.shape[0] * self.shape[1]
-        return int(np.count_nonzero(np.broadcast_to(self.mask, self.shape).any(axis=2)))
+        return int(np.count_nonzero(self.everybody().any(axis=2)))
 
     def count(self, name: str, size: int) -> None:
         """Add bytes moved."""
@@ -93,7 +106,7 @@ class Group:
 
     def run(self) -> None:
         """Execute until every thread has left."""
-        steps, instructions, counts = self.program.steps, self.program.kernel.instructions, self.counts
+        steps, instructions, counts = self.program.steps, self.program.instructions, self.counts
         findings, warps_at = self.findings, counts.warps_at
         pc, warps = 0, self.active_warps()
         while pc != END:
@@ -108,7 +121,8 @@ class Group:
                 target = pc
             elif counts.issued > counts.budget:
                 raise InstructionBudgetError(
-                    f"{findings.place()}: more than {counts.budget} warp instructions, and the kernel still runs"
+                    f"{findings.place()}: more than {counts.budget} warp instructions, "
+                    "and the kernel still runs"
                 )
             pc = target
             if self._pcs is not None:
@@ -119,15 +133,20 @@ class Group:
         """Send the active threads where `taken` to `target` and the others to the following instruction."""
         if self._pcs is None:
             self._pcs = np.full(self.shape, END, np.int32)
-        everybody = np.broadcast_to(np.True_ if self.mask is None else self.mask, self.shape)
-        self._pcs[everybody] = np.where(np.broadcast_to(taken, self.shape), target, following)[everybody]
+        here = self.everybody()
+        self._pcs[here] = np.where(np.broadcast_to(taken, self.shape), target, following)[here]
         return RESCHEDULE
 
     def _reschedule(self, pc: int) -> int:
         """Choose who runs next: the threads with the lowest program counter."""
         assert self._pcs is not None
         if pc != RESCHEDULE:
-            self._pcs[np.broadcast_to(self.mask, self.shape)] = pc
+            self._pcs[self.everybody()] = pc
+        if self._waiting.any():
+            # A block goes on when none of its threads is still on its way to the barrier; some may have left.
+            complete = self._waiting & ~(self._pcs != END).any(axis=(1, 2), keepdims=True)
+            self._pcs[complete] = self._resume[complete]
+            self._waiting = self._waiting & ~complete
         low = int(self._pcs.min())
         if low == END:
             return END
@@ -143,20 +162,12 @@ class Group:
         """Every thread of a block that has not left arrives before any goes on."""
         if self._pcs is None:
             return None
-        here = (
-            np.broadcast_to(self.mask, self.shape) if self.mask is not None else np.ones(self.shape, np.bool_)
-        )
+        here = self.everybody()
         elsewhere = ((self._pcs != END) | self._waiting) & ~here
         divided = here.any(axis=2) & elsewhere.any(axis=2)
         if divided.any():
             self.findings.note("barrier-divergence", here & divided[:, :, None], None, 0, "")
         self._waiting = self._waiting | here
-        if np.ndim(self._resume) == 0:
-            self._resume = np.zeros(self.shape, np.int32)
         self._resume[here] = following
         self._pcs[here] = END
-        # A block goes on when none of its threads is still on its way.
-        complete = self._waiting & ~(self._pcs != END).any(axis=(1, 2), keepdims=True)
-        self._pcs[complete] = self._resume[complete]
-        self._waiting = self._waiting & ~complete
         return RESCHEDULE

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from simulators.ptx.errors import LaunchError, UnknownKernelError
 from simulators.ptx.findings import Findings
-from simulators.ptx.group import Counts, Group
+from simulators.ptx.group import Counts, Group, Run
 from simulators.ptx.memory import GlobalMemory, SharedMemory, flat_bytes
 from simulators.ptx.parser import ParsedModule, parse_module
 from simulators.ptx.program import Program, build, parameter_values
@@ -17,7 +18,8 @@ from simulators.ptx.types import DTYPES
 from simulators.report import Report
 
 LANES = 32
-# Enough threads that NumPy's cost for each call vanishes, few enough that a group's registers stay in the caches.
+# Enough threads that NumPy's cost for each call vanishes, few enough that a group's registers stay in the
+# caches.
 GROUP_WARPS = 512
 GROUP_BYTES = 400 << 20
 DEFAULT_BUDGET = 10**11
@@ -55,12 +57,12 @@ class Geometry:
         return self.grid[0] * self.grid[1] * self.grid[2]
 
     def locate(self, block: int, warp: int, lane: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The (x, y, z) of a block and of a thread in it."""
+        """Give the (x, y, z) of a block and of a thread in it."""
         return _coordinates(block, self.grid), _coordinates(warp * LANES + lane, self.block)
 
     @cached_property
     def thread_specials(self) -> dict[str, np.ndarray]:
-        """Special registers that depend on the thread, or on nothing: (1, warps, lanes), reduced where uniform."""
+        """Special registers that depend on the thread, or on nothing: (1, warps, lanes), 1 where uniform."""
         thread = np.arange(self.warps * LANES, dtype=np.uint32).reshape(1, self.warps, LANES)
         lane = np.arange(LANES, dtype=np.uint32).reshape(1, 1, LANES)
         found = {"%laneid": lane, "%warpid": thread[:, :, :1] // np.uint32(LANES)}
@@ -88,7 +90,7 @@ class Geometry:
         }
 
 
-def _coordinates(linear, extent: tuple[int, int, int]) -> tuple:
+def _coordinates(linear: Any, extent: tuple[int, int, int]) -> tuple:
     x, y, _ = extent
     return linear % x, linear // x % y, linear // (x * y)
 
@@ -98,7 +100,7 @@ def _one(value: int) -> np.ndarray:
 
 
 def _reduced(value: np.ndarray) -> np.ndarray:
-    """The same values with length 1 along every axis on which they do not vary."""
+    """Give the same values with length 1 along every axis on which they do not vary."""
     for axis in range(value.ndim):
         first = value.take([0], axis=axis)
         if (value == first).all():
@@ -118,7 +120,7 @@ class Module:
         """The kernels by name."""
         return self._parsed.kernels
 
-    def launch(
+    def launch(  # noqa: PLR0917  (the public signature)
         self,
         kernel: str,
         grid: int | Sequence[int],
@@ -126,16 +128,17 @@ class Module:
         args: Sequence[np.ndarray | int | float],
         dynamic_shared: int = 0,
         check: bool = True,
+        *,
         instruction_budget: int = DEFAULT_BUDGET,
     ) -> Report:
         """Run a kernel to its end.
 
-        `grid` and `block` are an int or up to three, x first. `args` has one entry for each parameter: a NumPy array
-        for a 64-bit pointer (updated in place; the same array given twice is one buffer), a Python number for a
-        scalar. `dynamic_shared` is in bytes. With `check`, accesses that a device would let pass or fault on are
-        findings: they are not done, and such loads give zero. Without it, only what leaves all memory or is
-        misaligned stops the run (IllegalAddressError). After `instruction_budget` warp instructions the run stops
-        with InstructionBudgetError.
+        `grid` and `block` are an int or up to three, x first. `args` has one entry for each parameter: a
+        NumPy array for a 64-bit pointer (updated in place; the same array given twice is one buffer), a
+        Python number for a scalar. `dynamic_shared` is in bytes. With `check`, accesses that a device would
+        let pass or fault on are findings: they are not done, and such loads give zero. Without it, only what
+        leaves all memory or is misaligned stops the run (IllegalAddressError). After `instruction_budget`
+        warp instructions the run stops with InstructionBudgetError.
 
         Raises UnknownKernelError, LaunchError, UnsupportedInstructionError, PtxSyntaxError.
         """
@@ -157,36 +160,12 @@ class Module:
         findings = Findings(check, kernel, geometry)
         counts = Counts(budget=instruction_budget, traffic=dict.fromkeys(_TRAFFIC, 0))
         counts.warps_at = [0] * len(program.steps)
-        parameters = parameter_values(program.kernel, values)
+        run = Run(program, memory, parameter_values(program.kernel, values), findings, counts)
         with np.errstate(all="ignore"):
-            self._run_groups(program, geometry, memory, parameters, findings, counts, dynamic_shared)
+            _run_groups(run, geometry, program.shared_size + dynamic_shared)
         for array, index in buffers:
             _copy_back(array, memory.contents(index))
         return Report(_counters(program, counts), findings.collected())
-
-    def _run_groups(
-        self,
-        program: Program,
-        geometry: Geometry,
-        memory: GlobalMemory,
-        parameters: dict[str, np.ndarray],
-        findings: Findings,
-        counts: Counts,
-        dynamic_shared: int,
-    ) -> None:
-        shared_size = program.shared_size + dynamic_shared
-        at_once = _blocks_at_once(program, geometry, shared_size)
-        threads = np.arange(geometry.warps * LANES).reshape(1, geometry.warps, LANES)
-        for first in range(0, geometry.blocks, at_once):
-            blocks = min(at_once, geometry.blocks - first)
-            shape = (blocks, geometry.warps, LANES)
-            live = None
-            if geometry.threads % LANES:
-                live = np.broadcast_to(threads < geometry.threads, shape)
-            findings.first_block, findings.shape = first, shape
-            shared = SharedMemory(blocks, shared_size)
-            special = geometry.specials(first, blocks)
-            Group(program, special, shape, live, memory, shared, parameters, findings, counts).run()
 
     def _program(self, kernel: str) -> Program:
         if kernel not in self._parsed.kernels:
@@ -197,8 +176,21 @@ class Module:
         return self._programs[kernel]
 
 
+def _run_groups(run: Run, geometry: Geometry, shared_size: int) -> None:
+    """Run all blocks, some at a time."""
+    at_once = _blocks_at_once(run.program, geometry, shared_size)
+    threads = np.arange(geometry.warps * LANES).reshape(1, geometry.warps, LANES)
+    for first in range(0, geometry.blocks, at_once):
+        blocks = min(at_once, geometry.blocks - first)
+        shape = (blocks, geometry.warps, LANES)
+        live = np.broadcast_to(threads < geometry.threads, shape) if geometry.threads % LANES else None
+        run.findings.first_block, run.findings.shape = first, shape
+        special = geometry.specials(first, blocks)
+        Group(run, shape, SharedMemory(blocks, shared_size), special, live).run()
+
+
 def _extent(name: str, given: int | Sequence[int], limits: tuple[int, int, int]) -> tuple[int, int, int]:
-    """An int or up to three of them as (x, y, z); LaunchError where one is out of range."""
+    """Take an int or up to three of them as (x, y, z); LaunchError where one is out of range."""
     sizes = (given,) if isinstance(given, int | np.integer) else tuple(given)
     if not 1 <= len(sizes) <= 3:
         raise LaunchError(f"{name} {given!r} must be an int or one to three of them")
@@ -276,7 +268,7 @@ def _blocks_at_once(program: Program, geometry: Geometry, shared_size: int) -> i
 
 
 def _counters(program: Program, counts: Counts) -> dict[str, int]:
-    """The public counters, from how often each instruction was issued."""
+    """Sum up the public counters from how often each instruction was issued."""
     counters = {"warp_instructions": counts.issued, "tensor_instructions": 0, **counts.traffic}
     for definition, warps in zip(program.definitions, counts.warps_at, strict=False):
         if warps:

@@ -1,15 +1,16 @@
 """Global and shared memory as byte arrays, and what an access may not do.
 
-An access has two halves. Resolving turns the addresses of the active threads into indices of items of the access's
-size and reports what is wrong with them; it depends on the addresses alone, so its outcome can be kept while they
-stay the same (`Access`). Moving then gathers or scatters. Both memories do it in one place each, so that whatever
-watches accesses (today uninitialised reads) has one place to stand.
+An access has two halves. Resolving turns the addresses of the active threads into indices of items of the
+access's size and reports what is wrong with them; it depends on the addresses alone, so its outcome can be
+kept while they stay the same (`Access`). Moving then gathers or scatters. Each memory does both in one place,
+so that whatever watches accesses (today uninitialised reads) has one place to stand.
 
-A check that always runs costs one pass: the bitwise or of all offsets is aligned only if every offset is, and below
-the memory's size, a power of two, only if every offset is.
+A check that always runs costs one pass: the bitwise or of all offsets is aligned only if every offset is, and
+below the memory's size, a power of two, only if every offset is.
 """
 
 import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,12 @@ import numpy as np
 from simulators.ptx.errors import IllegalAddressError, LaunchError
 from simulators.ptx.findings import Findings
 
-# Above 2^32, so that a pointer cut to 32 bits hits nothing; the shared window of generic addresses is elsewhere.
+# Above 2^32, so that a pointer cut to 32 bits hits nothing; the shared window of generic addresses is
+# elsewhere.
 GLOBAL_BASE = 0x7F00_0000_0000
 SHARED_BASE = 0x0001_0000_0000
 SHARED_WINDOW = 1 << 24
-# Between two buffers, and before the first: more than any displacement a kernel's off-by-one tile would make.
+# Between two buffers, and before the first: more than what a tile that is off by one row or so would reach.
 GUARD = 1 << 16
 
 _ITEM: dict[int, np.dtype] = {
@@ -33,6 +35,11 @@ _ITEM: dict[int, np.dtype] = {
 }
 
 
+def item_dtype(size: int) -> np.dtype:
+    """Give the dtype that holds an item of 1, 2, 4, 8 or 16 bytes while it is moved."""
+    return _ITEM[size]
+
+
 @dataclass
 class Access:
     """Resolved addresses: item indices, and which of the threads really access (None: all of them)."""
@@ -40,7 +47,8 @@ class Access:
     index: np.ndarray
     size: int
     keep: np.ndarray | None = None
-    # Shared memory only: every block has the same indices (then without the axis of blocks), perhaps contiguous.
+    # Shared memory only: every block has the same indices (then without the axis of blocks), perhaps
+    # contiguous.
     by_row: bool = False
     run: slice | None = None
     # The bytes are known to have been written, or marked so: once true, true until the block ends.
@@ -53,6 +61,53 @@ def _items(memory: np.ndarray) -> dict[int, np.ndarray]:
 
 def _power_of_two(size: int) -> int:
     return 1 << max(4, (size - 1).bit_length())
+
+
+def _spread(keep: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Pick the elements of each array where `keep` holds, all broadcast against each other."""
+    shape = np.broadcast_shapes(keep.shape, *(a.shape for a in arrays))
+    where = np.broadcast_to(keep, shape)
+    return [np.broadcast_to(a, shape)[where] for a in arrays]
+
+
+def _checked(
+    offset: np.ndarray,
+    size: int,
+    mask: np.ndarray | None,
+    *,
+    limit: int,
+    space: str,
+    base: int,
+    findings: Findings,
+    outside: Callable[[np.ndarray, np.ndarray | None], np.ndarray | None],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Offsets that are safe to use, and who accesses (None: everybody).
+
+    `outside(offset, keep)` gives the accesses that leave what belongs to anybody, None where there are none.
+    """
+    keep = mask
+    if mask is not None:
+        offset = np.where(mask, offset, 0)
+    joined = int(np.bitwise_or.reduce(offset, axis=None))
+    aligned = joined & (size - 1) == 0
+    if not findings.check:
+        if not aligned or not 0 <= joined < limit:
+            what = "is outside of all memory" if aligned else "is misaligned"
+            raise IllegalAddressError(f"{findings.place()}: {space} access of {size} bytes {what}")
+        return offset, keep
+    suspects = {
+        "misaligned": None if aligned else offset & (size - 1) != 0,
+        "out-of-bounds": outside(offset, keep),
+    }
+    for kind, suspect in suspects.items():
+        if suspect is not None:
+            wrong = suspect if keep is None else suspect & keep
+            if wrong.any():
+                findings.note(kind, wrong, offset + base, size, space)
+                keep = ~wrong if keep is None else keep & ~wrong
+    if keep is not None and keep is not mask:
+        offset = np.where(keep, offset, 0)
+    return offset, keep
 
 
 class GlobalMemory:
@@ -77,60 +132,35 @@ class GlobalMemory:
     def map(self) -> None:
         """Lay out the memory and copy every buffer's contents in."""
         self.size = _power_of_two(self._next)
-        self.bytes = np.zeros(self.size, np.uint8)
+        memory = np.zeros(self.size, np.uint8)
         for data, start, end in zip(self.buffers, self.starts, self.ends, strict=True):
-            self.bytes[start:end] = data
-        self.items = _items(self.bytes)
+            memory[start:end] = data
+        self.items = _items(memory)
 
     def contents(self, buffer: int) -> np.ndarray:
-        """The bytes of a buffer as they are now."""
-        return self.bytes[self.starts[buffer] : self.ends[buffer]]
+        """Give the bytes of a buffer as they are now."""
+        return self.items[1][self.starts[buffer] : self.ends[buffer]]
 
     def resolve(self, address: np.ndarray, size: int, mask: np.ndarray | None, findings: Findings) -> Access:
         """Addresses (uint64, any shape) of accesses to `size` bytes, as item indices."""
-        offset = address.view(np.int64) - GLOBAL_BASE
-        keep = mask
-        if mask is not None:
-            offset = np.where(mask, offset, 0)
-        joined = int(np.bitwise_or.reduce(offset, axis=None))
-        aligned = joined & (size - 1) == 0
-        if findings.check:
-            if not aligned:
-                keep = findings.drop("misaligned", offset & (size - 1) != 0, address, keep, size, "global")
-                offset = np.where(keep, offset, 0)
-            if keep is None or keep.any():
-                active = (
-                    offset
-                    if keep is None
-                    else np.where(keep, offset, np.broadcast_to(offset, keep.shape)[keep][0])
-                )
-                if not self._in_one_buffer(int(active.min()), int(active.max()) + size):
-                    keep = self._drop_outside(offset, address, size, keep, findings)
-                    offset = offset if keep is None else np.where(keep, offset, 0)
-        elif not aligned or not 0 <= joined < self.size:
-            raise IllegalAddressError(
-                f"{findings.place()}: global access of {size} bytes is misaligned or outside of all memory"
-            )
+
+        def outside(offset: np.ndarray, keep: np.ndarray | None) -> np.ndarray | None:
+            active = offset if keep is None else _spread(keep, offset)[0]
+            if active.size == 0 or self._in_one_buffer(int(active.min()), int(active.max()) + size):
+                return None
+            at = np.searchsorted(np.array(self.starts), offset, side="right") - 1
+            return (at < 0) | (offset + size > np.array(self.ends or [0])[np.maximum(at, 0)])
+
+        offset, keep = _checked(
+            address.view(np.int64) - GLOBAL_BASE, size, mask,
+            limit=self.size, space="global", base=GLOBAL_BASE, findings=findings, outside=outside,
+        )  # fmt: skip
         return Access(offset >> (size.bit_length() - 1), size, keep)
 
     def _in_one_buffer(self, low: int, high: int) -> bool:
         """Whether one buffer holds all bytes from low to high: then no address needs a closer look."""
         at = bisect.bisect_right(self.starts, low) - 1
         return at >= 0 and high <= self.ends[at]
-
-    def _drop_outside(
-        self,
-        offset: np.ndarray,
-        address: np.ndarray,
-        size: int,
-        keep: np.ndarray | None,
-        findings: Findings,
-    ) -> np.ndarray | None:
-        """Addresses of several buffers, or wrong ones: look at each."""
-        at = np.searchsorted(np.array(self.starts), offset, side="right") - 1
-        ends = np.array(self.ends)[np.maximum(at, 0)]
-        outside = (at < 0) | (offset + size > ends)
-        return findings.drop("out-of-bounds", outside, address, keep, size, "global")
 
     def load(self, access: Access) -> np.ndarray:
         """Gather; threads that do not access read zero."""
@@ -141,12 +171,17 @@ class GlobalMemory:
 
     def store(self, access: Access, value: np.ndarray) -> None:
         """Scatter; where several threads write one item, the last one's value stays."""
-        items = self.items[access.size]
-        if access.keep is None:
-            items[access.index] = value
-        else:
-            keep = np.broadcast_to(access.keep, np.broadcast_shapes(access.index.shape, access.keep.shape))
-            items[np.broadcast_to(access.index, keep.shape)[keep]] = np.broadcast_to(value, keep.shape)[keep]
+        _scatter(self.items[access.size], access, value)
+
+
+def _scatter(items: np.ndarray, access: Access, value: np.ndarray) -> None:
+    """Store into flat items; a thread after another in order of block, warp and lane wins."""
+    if access.keep is None:
+        shape = np.broadcast_shapes(access.index.shape, value.shape)
+        items[np.broadcast_to(access.index, shape)] = value
+    else:
+        index, kept = _spread(access.keep, access.index, value)
+        items[index] = kept
 
 
 class SharedMemory:
@@ -155,31 +190,24 @@ class SharedMemory:
     def __init__(self, blocks: int, size: int) -> None:
         self.blocks, self.size = blocks, size
         self.row = _power_of_two(size)
-        self.bytes = np.zeros((blocks, self.row), np.uint8)
-        self.initialised = np.zeros((blocks, self.row), np.uint8)
-        self.items = _items(self.bytes)
-        self.marks = _items(self.initialised)
+        self.items = _items(np.zeros((blocks, self.row), np.uint8))
+        # For each byte 1 once it has been written.
+        self.marks = _items(np.zeros((blocks, self.row), np.uint8))
 
     def resolve(self, address: np.ndarray, size: int, mask: np.ndarray | None, findings: Findings) -> Access:
         """Addresses (uint64, axis 0 the blocks or of length 1) as item indices."""
-        offset = address.view(np.int64)
-        keep = mask
-        if mask is not None:
-            offset = np.where(mask, offset, 0)
-        joined = int(np.bitwise_or.reduce(offset, axis=None))
-        aligned = joined & (size - 1) == 0
-        if findings.check:
-            if not aligned:
-                keep = findings.drop("misaligned", offset & (size - 1) != 0, address, keep, size, "shared")
-                offset = np.where(keep, offset, 0)
-            if not 0 <= int(offset.min()) <= int(offset.max()) <= self.size - size:
-                outside = (offset < 0) | (offset > self.size - size)
-                keep = findings.drop("out-of-bounds", outside, address, keep, size, "shared")
-                offset = np.where(keep, offset, 0)
-        elif not aligned or not 0 <= joined < self.row:
-            raise IllegalAddressError(
-                f"{findings.place()}: shared access of {size} bytes is misaligned or outside of all memory"
-            )
+        last = self.size - size
+
+        def outside(offset: np.ndarray, keep: np.ndarray | None) -> np.ndarray | None:
+            del keep
+            if int(offset.min()) >= 0 and int(offset.max()) <= last:
+                return None
+            return (offset < 0) | (offset > last)
+
+        offset, keep = _checked(
+            address.view(np.int64), size, mask,
+            limit=self.row, space="shared", base=0, findings=findings, outside=outside,
+        )  # fmt: skip
         index = offset >> (size.bit_length() - 1)
         if index.shape[0] == 1 and keep is None:
             flat = index.ravel()
@@ -206,44 +234,43 @@ class SharedMemory:
         return items.take(access.index, axis=1)
 
     def _check_initialised(self, access: Access, findings: Findings) -> None:
-        ready = np.ascontiguousarray(self._gather(self.marks[access.size], access))
-        ready = ready.view(np.uint8).reshape(*ready.shape, access.size).all(axis=-1)
+        marks = np.ascontiguousarray(self._gather(self.marks[access.size], access))
+        ready = marks.view(np.uint8).reshape(*marks.shape, access.size).all(axis=-1)
         if access.keep is not None:
             ready = ready | ~access.keep
         if ready.all():
             access.settled = True
         else:
-            address = access.index * access.size
-            if not access.by_row:
-                address = address % self.row
+            address = access.index * access.size & (self.row - 1)
             findings.note(
-                "uninitialised", ~ready, np.broadcast_to(address, ready.shape), access.size, "shared"
+                "uninitialised",
+                np.asarray(~ready),
+                np.broadcast_to(address, ready.shape),
+                access.size,
+                "shared",
             )
 
     def store(self, access: Access, value: np.ndarray, findings: Findings) -> None:
         """Scatter; where several threads of a block write one item, the last one's value stays."""
         self._scatter(self.items[access.size], access, value)
         if findings.check and not access.settled:
-            every = np.full(access.size, 1, np.uint8).view(_ITEM[access.size])
+            every = np.full((1, 1, 1, access.size), 1, np.uint8).view(_ITEM[access.size])[..., 0]
             self._scatter(self.marks[access.size], access, every)
             access.settled = True
 
     def _scatter(self, items: np.ndarray, access: Access, value: np.ndarray) -> None:
         if access.by_row:
             shape = (self.blocks, *access.index.shape)
-            rows = np.broadcast_to(value, shape).reshape(self.blocks, -1)
-            items[:, access.run if access.run is not None else access.index.ravel()] = rows
-        elif access.keep is None:
-            items.reshape(-1)[access.index] = value
+            rows = np.broadcast_to(value.reshape(value.shape + (1,) * (len(shape) - value.ndim)), shape)
+            items[:, access.run if access.run is not None else access.index.ravel()] = rows.reshape(
+                self.blocks, -1
+            )
         else:
-            keep = np.broadcast_to(access.keep, np.broadcast_shapes(access.index.shape, access.keep.shape))
-            items.reshape(-1)[np.broadcast_to(access.index, keep.shape)[keep]] = np.broadcast_to(
-                value, keep.shape
-            )[keep]
+            _scatter(items.reshape(-1), access, value)
 
 
 def flat_bytes(array: np.ndarray) -> np.ndarray:
-    """A copy-free view of a contiguous array's bytes, or a copy; LaunchError where it has no plain items."""
+    """View the bytes of an array, copied if not contiguous; LaunchError where it has no plain items."""
     if array.dtype.hasobject:
         raise LaunchError(f"an array of dtype {array.dtype} cannot be given to a kernel")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

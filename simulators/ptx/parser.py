@@ -1,4 +1,7 @@
-"""PTX text to kernels: a tokeniser and a recursive-descent parser (PTX ISA, "Syntax" and "Instruction Operands")."""
+"""PTX text to kernels: a tokeniser and a recursive-descent parser.
+
+Source: PTX ISA, "Syntax", "Directives" and "Instruction Operands".
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -114,6 +117,7 @@ class _Parser:
     def expect(self, text: str) -> None:
         line, found = self.line, self.peek()
         if not self.accept(text):
+            self.next()
             raise PtxSyntaxError(line, f"expected {text!r}, found {found!r}")
 
     def word(self, what: str) -> Token:
@@ -141,17 +145,8 @@ class _Parser:
             while token.text in _LINKAGE:
                 token = self.word("a directive")
             match token.text:
-                case ".version":
-                    module.version = self.next().text
-                case ".target":
-                    module.target = self.word("a target").text
-                    while self.accept(","):
-                        self.word("a target")
-                case ".address_size":
-                    if (bits := self.integer()) != 64:
-                        raise UnsupportedInstructionError(
-                            token.line, f".address_size {bits}; only 64 is supported"
-                        )
+                case ".version" | ".target" | ".address_size":
+                    self.header(module, token)
                 case ".entry":
                     kernel = self.entry()
                     if kernel.name in module.kernels:
@@ -167,6 +162,16 @@ class _Parser:
             raise PtxSyntaxError(1, "no .version directive: this is not PTX")
         return module
 
+    def header(self, module: ParsedModule, token: Token) -> None:
+        if token.text == ".version":
+            module.version = self.next().text
+        elif token.text == ".target":
+            module.target = self.word("a target").text
+            while self.accept(","):
+                self.word("a target")
+        elif (bits := self.integer()) != 64:
+            raise UnsupportedInstructionError(token.line, f".address_size {bits}; only 64 is supported")
+
     def entry(self) -> Kernel:
         name = self.word("the name of a kernel")
         kernel = Kernel(name.text, name.line)
@@ -179,6 +184,7 @@ class _Parser:
         self.expect("{")
         self.scopes = [{}]
         self.body(kernel)
+        kernel.last_line = self.tokens[self.at - 1].line
         self.scopes = []
         return kernel
 
@@ -234,7 +240,7 @@ class _Parser:
 
     def initial(self, type_: str) -> bytes:
         size = DTYPES[type_].itemsize
-        values = []
+        values: list[bytes] = []
         if self.accept("{"):
             while not self.accept("}"):
                 if values:
@@ -253,12 +259,6 @@ class _Parser:
                     self.scopes.append({})
                     self.body(kernel)
                     self.scopes.pop()
-                case ".reg":
-                    self.registers(kernel)
-                case ".shared":
-                    kernel.variables += self.variables("shared")
-                case ".loc" | ".pragma":
-                    self.skip_directive(token)
                 case "@":
                     negated = self.accept("!")
                     guard = self.operand()
@@ -272,7 +272,7 @@ class _Parser:
                         raise PtxSyntaxError(token.line, f"label {text} is defined twice")
                     kernel.labels[text] = len(kernel.instructions)
                 case text if text.startswith("."):
-                    raise UnsupportedInstructionError(token.line, f"directive {text}")
+                    self.directive(kernel, token)
                 case ";":
                     pass
                 case _ if token.kind == "word":
@@ -280,14 +280,21 @@ class _Parser:
                 case text:
                     raise PtxSyntaxError(token.line, f"expected an instruction, found {text!r}")
 
-    def skip_directive(self, token: Token) -> None:
-        """.pragma ends with a semicolon, .loc with its line."""
-        if token.text == ".pragma":
-            while not self.accept(";"):
-                self.next()
-        else:
-            while self.at < len(self.tokens) and self.line == token.line:
-                self.next()
+    def directive(self, kernel: Kernel, token: Token) -> None:
+        match token.text:
+            case ".reg":
+                self.registers(kernel)
+            case ".shared":
+                kernel.variables += self.variables("shared")
+            case ".pragma":
+                while not self.accept(";"):
+                    self.next()
+            case ".loc":
+                # Ends with its line.
+                while self.at < len(self.tokens) and self.line == token.line:
+                    self.next()
+            case _:
+                raise UnsupportedInstructionError(token.line, f"directive {token.text}")
 
     def registers(self, kernel: Kernel) -> None:
         """`.reg .b32 %r<400>, %x;`."""

@@ -7,7 +7,6 @@ import numpy as np
 
 import simulators.ptx.instructions  # noqa: F401  (fills the table of definitions)
 from simulators.ptx.forms import Definition, Site, Step, find
-from simulators.ptx.group import END
 from simulators.ptx.syntax import Instruction, Kernel, Symbol, Variable
 from simulators.ptx.types import DTYPES
 
@@ -22,6 +21,7 @@ class Program:
     """The steps of a kernel, the definition behind each, and the bytes of static shared memory it wants."""
 
     kernel: Kernel
+    instructions: list[Instruction]
     steps: list[Step]
     definitions: list[Definition]
     shared_size: int
@@ -31,20 +31,19 @@ def build(kernel: Kernel, outside: list[Variable]) -> Program:
     """Decode a kernel. PtxSyntaxError or UnsupportedInstructionError name the line that cannot be run."""
     symbols, shared_size = _lay_out(kernel, outside)
     parameters = {p.name: p for p in kernel.parameters}
-    labels = {name: at if at < len(kernel.instructions) else END for name, at in kernel.labels.items()}
+    # A kernel whose text runs out returns.
+    instructions = [*kernel.instructions, Instruction(kernel.last_line, "ret", ())]
     steps: list[Step] = []
     definitions = []
-    for pc, instruction in enumerate(kernel.instructions):
+    for pc, instruction in enumerate(instructions):
         definition, form = find(instruction)
-        site = Site(instruction, pc, labels, symbols, parameters)
+        site = Site(instruction, pc, kernel.labels, symbols, parameters)
         step = definition.build(form, site)
         if instruction.guard is not None and definition.opcode not in _CONTROL:
             step = _guarded(step, instruction)
         steps.append(step)
         definitions.append(definition)
-    # A kernel whose text runs out returns.
-    steps.append(lambda group: END)
-    return Program(kernel, steps, definitions, shared_size)
+    return Program(kernel, instructions, steps, definitions, shared_size)
 
 
 def _lay_out(kernel: Kernel, outside: list[Variable]) -> tuple[dict[str, int], int]:

@@ -116,6 +116,7 @@ class Kernel:
 
     name: str
     line: int
+    last_line: int = 0
     parameters: list[Parameter] = field(default_factory=list)
     registers: list[Register] = field(default_factory=list)
     variables: list[Variable] = field(default_factory=list)

@@ -15,13 +15,13 @@ DTYPES: dict[str, np.dtype] = {
 
 
 def storage(type_: str) -> np.dtype:
-    """The dtype that a register of that type is held in: its bits, unsigned, whatever they mean."""
+    """Give the dtype that a register of that type is held in: its bits, unsigned, whatever they mean."""
     dtype = DTYPES[type_]
     return dtype if dtype == np.bool_ else np.dtype(f"u{dtype.itemsize}")
 
 
 def as_storage(value: np.ndarray, kept: np.dtype) -> np.ndarray:
-    """A result as the bits of a register: unchanged bits of equal width, else extended by its sign or cut."""
+    """Turn a result into the bits of a register: as they are, or extended by the sign, or cut."""
     if value.dtype == kept:
         return value
     if value.dtype.itemsize == kept.itemsize:

@@ -1,7 +1,7 @@
 """Integer `wmma.mma` and `mma.sync`: what one tensor-core instruction does to its matrices.
 
-Source: PTX ISA, "Warp Level Matrix Multiply-Accumulate Instructions". Shapes and types are the manual's tables;
-`SUPPORTED` is that table, and it is all that decides what `mma` accepts.
+Source: PTX ISA, "Warp Level Matrix Multiply-Accumulate Instructions". Shapes and types are the manual's
+tables; `SUPPORTED` is that table, and it is all that decides what `mma` accepts.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Variant:
         return f"{self.instruction} m{m}n{n}k{k} {self.a}·{self.b}"
 
 
-# Whole bytes and sub-bytes: for each instruction its shapes (m, n, k). wmma wants A and B of one type ("the values
-# for .atype and .btype must be the same"), mma.sync takes any pairing of signed and unsigned.
+# Whole bytes and sub-bytes: for each instruction its shapes (m, n, k). wmma wants A and B of one type ("the
+# values for .atype and .btype must be the same"), mma.sync takes any pairing of signed and unsigned.
 _BYTES = ("int8", "uint8")
 _NIBBLES = ("int4", "uint4")
 _TABLE = (
@@ -54,9 +54,9 @@ _INT32 = np.iinfo(np.int32)
 def mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, satfinite: bool = False) -> np.ndarray:
     """D = A·B + C of one integer tensor-core instruction, or of many at once.
 
-    `a` is (..., m, k), `b` (..., k, n) and `c` (..., m, n) int32; leading dimensions broadcast. `a` and `b` are int8
-    or uint8 (numpy), int4 or uint4 (ml_dtypes). The result is int32 (..., m, n): it wraps modulo 2^32, or with
-    `satfinite` is clamped to the ends of int32, once, after the whole sum.
+    `a` is (..., m, k), `b` (..., k, n) and `c` (..., m, n) int32; leading dimensions broadcast. `a` and `b`
+    are int8 or uint8 (numpy), int4 or uint4 (ml_dtypes). The result is int32 (..., m, n): it wraps modulo
+    2^32, or with `satfinite` is clamped to the ends of int32, once, after the whole sum.
 
     Raises ValueError, with the list of what is supported, for any other dtype or (m, n, k).
     """
@@ -64,7 +64,8 @@ def mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, satfinite: bool = False) ->
     if variant not in _LEGAL:
         (m, n, k), a_type, b_type = variant
         raise ValueError(
-            f"no integer tensor-core instruction m{m}n{n}k{k} {a_type}·{b_type}; supported: {_supported_text()}"
+            f"no integer tensor-core instruction m{m}n{n}k{k} {a_type}·{b_type}; "
+            f"supported: {_supported_text()}"
         )
     # k <= 64 and |product| <= 255 * 255, so a dot product is below 2^23 and exact in int32.
     products = np.matmul(a.astype(np.int32), b.astype(np.int32))
@@ -78,7 +79,7 @@ _LEGAL = {(v.shape, v.a, v.b) for v in SUPPORTED}
 
 
 def _variant(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[tuple[int, int, int], str, str]:
-    """The (shape, a type, b type) that the arguments ask for; ValueError where they ask for none."""
+    """Read what the arguments ask for: (shape, a type, b type); ValueError where they ask for nothing."""
     for name, array in (("a", a), ("b", b), ("c", c)):
         if array.ndim < 2:
             raise ValueError(f"{name} must be a matrix or a stack of them, not of shape {array.shape}")
@@ -88,7 +89,8 @@ def _variant(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[tuple[int, in
     n = b.shape[-1]
     if b.shape[-2] != k or c.shape[-2:] != (m, n):
         raise ValueError(
-            f"the matrices do not fit: a (m, k) = {a.shape[-2:]}, b (k, n) = {b.shape[-2:]}, c (m, n) = {c.shape[-2:]}"
+            f"the matrices do not fit: a (m, k) = {a.shape[-2:]}, b (k, n) = {b.shape[-2:]}, "
+            f"c (m, n) = {c.shape[-2:]}"
         )
     return (m, n, k), _DTYPES.get(a.dtype, str(a.dtype)), _DTYPES.get(b.dtype, str(b.dtype))
 

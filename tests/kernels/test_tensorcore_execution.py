@@ -4,6 +4,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from kernels.faults import FaultNotPlanted
 from kernels.tensorcore import faults
@@ -38,6 +40,7 @@ OTHERS = {
         9, 11, 8, 16, 32, (3, 3), strides=(3, 2), padding=(1, 2, 3, 4), dilation=(2, 3)
     ),
     "uint8": Conv(5, 5, 16, 32, 32, (3, 3), padding=(1, 1, 1, 1), dtype="uint8"),
+    "only padding is seen": Conv(1, 1, 8, 16, 32, (1, 1), strides=(2, 1), padding=(1, 0, 0, 0)),
     "three row tiles, three columns, five steps": Conv(2, 3, 24, 80, 96, (1, 2)),
 }
 
@@ -78,6 +81,45 @@ def test_convolution_is_exact(conv):
     assert_exact(conv, compiled_conv2d(conv), data, weight)
 
 
+@st.composite
+def layers(draw):
+    """Any small legal layer."""
+    kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    least = [
+        max(1, (k - 1) * d + 1 - p - q)
+        for k, d, p, q in zip(kernel, dilation, padding[:2], padding[2:], strict=True)
+    ]
+    return Conv(
+        height=draw(st.integers(least[0], least[0] + 4)),
+        width=draw(st.integers(least[1], least[1] + 8)),
+        batch=8 * draw(st.integers(1, 6)),
+        in_channels=16 * draw(st.integers(1, 7)),
+        out_channels=32 * draw(st.integers(1, 5)),
+        kernel=kernel,
+        strides=draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        padding=padding,
+        dilation=dilation,
+        dtype=draw(st.sampled_from(["int8", "uint8"])),
+    )
+
+
+@settings(max_examples=12)
+@given(layers())
+def test_any_legal_layer_is_exact(conv):
+    data, weight = operands(conv.data_shape, conv.dtype, 15), operands(conv.weight_shape, conv.dtype, 16)
+    assert_exact(conv, compiled_conv2d(conv), data, weight)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, phases=[Phase.generate])
+@given(layers())
+def test_many_legal_layers_are_exact(conv):
+    data, weight = operands(conv.data_shape, conv.dtype, 17), operands(conv.weight_shape, conv.dtype, 18)
+    assert_exact(conv, compiled_conv2d(conv), data, weight)
+
+
 CORNERS = {
     "int8, least by least": ("int8", -128, -128),
     "int8, least by greatest": ("int8", -128, 127),
@@ -113,7 +155,9 @@ def test_every_tiling_computes_the_same(tiling):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-@pytest.mark.parametrize(("batch", "length", "units"), [(8, 64, 32), (16, 64, 32), (256, 64, 32), (24, 80, 96)])
+@pytest.mark.parametrize(
+    ("batch", "length", "units"), [(8, 64, 32), (16, 64, 32), (256, 64, 32), (24, 80, 96)]
+)
 def test_dense_is_exact(batch, length, units, dtype):
     data, weight = operands((batch, length), dtype, 9), operands((units, length), dtype, 10)
     function = schedule_dense(dense_primfunc((batch, length), units=units, dtype=dtype))
@@ -123,12 +167,12 @@ def test_dense_is_exact(batch, length, units, dtype):
     assert report.counters["tensor_instructions"] == batch * length * units // (8 * 32 * 16)
 
 
-# Layers of the digits network as it is run, batch 256: (layer, most warp instructions per tensor instruction).
+# Layers of the digits network at batch 256: (layer, most warp instructions per tensor instruction).
 BATCHED = {
-    "conv1": (Conv(8, 8, 256, 16, 32, (3, 3), padding=(1, 1, 1, 1)), 12),
-    "conv2": (Conv(8, 8, 256, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)), 12),
-    "conv3": (Conv(4, 4, 256, 48, 64, (3, 3), padding=(1, 1, 1, 1)), 12),
-    "conv4": (Conv(4, 4, 256, 48, 64, (1, 1)), 12),
+    "conv1": (Conv(8, 8, 256, 16, 32, (3, 3), padding=(1, 1, 1, 1)), 8),
+    "conv2": (Conv(8, 8, 256, 32, 64, (3, 3), strides=(2, 2), padding=(1, 1, 1, 1)), 8),
+    "conv3": (Conv(4, 4, 256, 48, 64, (3, 3), padding=(1, 1, 1, 1)), 8),
+    "conv4": (Conv(4, 4, 256, 48, 64, (1, 1)), 8),
 }
 
 
@@ -144,25 +188,57 @@ FAULTS = {
     "unsigned_weights": faults.unsigned_weights,
     "drop_padding_row": faults.drop_padding_row,
 }
+PADDED = [
+    "conv1, 1 to 24 channels, batch 16",
+    "conv2, 24 to 40 channels, stride 2, batch 8",
+    "conv2, 24 to 40 channels, stride 2, batch 16",
+    "conv3, 40 to 40 channels, batch 8",
+    "conv3, 40 to 40 channels, batch 16",
+    "padding left and bottom",
+    "padding top and right",
+    "padding wider than the kernel",
+    "dilation 2",
+]
+UNPADDED = [
+    "one tile",
+    "conv4, 40 to 64 channels, 1x1, batch 8",
+    "three row tiles, three columns, five steps",
+]
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize(
-    "conv",
-    [conv for name, conv in (DIGITS | OTHERS).items() if conv.dtype == "int8" and conv.padding[0] * conv.padding[2]],
-    ids=[n for n, conv in (DIGITS | OTHERS).items() if conv.dtype == "int8" and conv.padding[0] * conv.padding[2]],
-)
-def test_a_planted_fault_changes_the_result(conv, fault):
+def assert_fault_shows(conv, fault):
     data, weight = operands(conv.data_shape, conv.dtype, 13), operands(conv.weight_shape, conv.dtype, 14)
     kernel = compiled_conv2d(conv)
     out, _ = launch(kernel, data, weight, text=fault(kernel.text))
     assert (out != conv2d(conv, data, weight)).any()
 
 
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("layer", PADDED)
+def test_a_planted_fault_changes_the_result(layer, fault):
+    assert_fault_shows((DIGITS | OTHERS)[layer], fault)
+
+
+@pytest.mark.parametrize("fault", [faults.swap_fragment_registers, faults.unsigned_weights])
+@pytest.mark.parametrize("layer", UNPADDED)
+def test_a_planted_fault_changes_the_result_without_padding(layer, fault):
+    assert_fault_shows((DIGITS | OTHERS)[layer], fault)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3"])
+def test_a_planted_fault_changes_a_batch_of_digits(layer, fault):
+    assert_fault_shows(BATCHED[layer][0], fault)
+
+
+@pytest.mark.parametrize("layer", UNPADDED)
+def test_no_padding_can_be_dropped_where_there_is_none(layer):
+    with pytest.raises(FaultNotPlanted, match="is there padding"):
+        faults.drop_padding_row(compiled_conv2d((DIGITS | OTHERS)[layer]).text)
+
+
 def test_faults_without_a_place_say_so():
     with pytest.raises(FaultNotPlanted, match="no WMMA instruction has signed"):
         faults.unsigned_weights(compiled_conv2d(OTHERS["uint8"]).text)
-    with pytest.raises(FaultNotPlanted, match="no load is guarded"):
-        faults.drop_padding_row(compiled_conv2d(DIGITS["conv4, 40 to 64 channels, 1x1, batch 8"]).text)
-    with pytest.raises(FaultNotPlanted, match="no B fragment"):
+    with pytest.raises(FaultNotPlanted, match=r"no wmma\.load\.b fills more than one register"):
         faults.swap_fragment_registers(".version 9.0")

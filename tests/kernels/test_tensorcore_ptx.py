@@ -4,6 +4,7 @@ import json
 
 import pytest
 from tvm import te
+from tvm.s_tir import Schedule
 
 from kernels.tensorcore import nvrtc
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
@@ -90,13 +91,26 @@ def test_buffers_are_put_in_the_order_of_the_entry_point(kernel):
     assert kernel.in_kernel_order({"data": 1, "weight": 2, "out": 3}) == [
         {"data": 1, "weight": 2, "out": 3}[name] for name in names
     ]
-    with pytest.raises(ValueError, match=r"layer_kernel takes data, .*; given are data, bias"):
+    with pytest.raises(ValueError, match="layer_kernel takes data, weight, out; given are data, bias"):
         kernel.in_kernel_order({"data": 1, "bias": 2})
 
 
 def test_the_entry_point_takes_one_pointer_for_each_argument(kernel):
     assert f".visible .entry {kernel.entry}(" in kernel.text
     assert kernel.text.count(f".param .u64 {kernel.entry}_param_") == len(kernel.arguments) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+def test_other_kernels_compile_as_well(dtype):
+    a = te.placeholder((64,), dtype, name="a")
+    sch = Schedule(te.create_prim_func([a, te.compute((64,), lambda i: a[i] + a[i], name="b")]))
+    block, thread = sch.split(sch.get_loops(sch.get_sblock("b"))[0], [None, 16])
+    sch.bind(block, "blockIdx.x")
+    sch.bind(thread, "threadIdx.x")
+    kernel = compile_ptx(sch.mod["main"], name="double", arch="sm_75")
+    assert (kernel.grid, kernel.block) == ((4, 1, 1), (16, 1, 1))
+    assert [argument.dtype for argument in kernel.arguments] == [dtype, dtype]
+    assert ".target sm_75" in kernel.text
 
 
 def test_a_function_that_is_not_scheduled_for_cuda_is_refused():

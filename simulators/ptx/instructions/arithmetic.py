@@ -23,7 +23,7 @@ def _wide(a: np.ndarray, b: np.ndarray, type_: str) -> np.ndarray:
 
 
 def _high_64(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The upper 64 of the 128 bits of a product, from the four products of halves."""
+    """Give the upper 64 of the 128 bits of a product, from the four products of halves."""
     low = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     x, y = a.view(np.uint64), b.view(np.uint64)
@@ -48,43 +48,43 @@ def _high(a: np.ndarray, b: np.ndarray, type_: str) -> np.ndarray:
 
 @computes("add.<type>", f"{SECTION}: add", type=ALL)
 def add(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a + b"""
+    """`d` = a + b."""
     return a + b
 
 
 @computes("sub.<type>", f"{SECTION}: sub", type=ALL)
 def sub(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a - b"""
+    """`d` = a - b."""
     return a - b
 
 
 @computes("mul.lo.<type>", f"{SECTION}: mul", type=ALL)
 def mul_lo(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = lower half of a * b"""
+    """`d` = lower half of a * b."""
     return a * b
 
 
 @computes("mul.hi.<type>", f"{SECTION}: mul", type=ALL)
 def mul_hi(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = upper half of a * b"""
+    """`d` = upper half of a * b."""
     return _high(a, b, form.type)
 
 
 @computes("mul.wide.<type>", f"{SECTION}: mul", result=_double, type=NARROW)
 def mul_wide(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a * b, of twice the width"""
+    """`d` = a * b, of twice the width."""
     return _wide(a, b, form.type)
 
 
 @computes("mad.lo.<type>", f"{SECTION}: mad", type=ALL)
 def mad_lo(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = lower half of a * b, plus c"""
+    """`d` = lower half of a * b, plus c."""
     return a * b + c
 
 
 @computes("mad.hi.<type>", f"{SECTION}: mad", type=ALL)
 def mad_hi(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = upper half of a * b, plus c"""
+    """`d` = upper half of a * b, plus c."""
     return _high(a, b, form.type) + c
 
 
@@ -94,7 +94,7 @@ def _two_narrow_one_wide(form: Form) -> tuple[str, str, str]:
 
 @computes("mad.wide.<type>", f"{SECTION}: mad", sources=_two_narrow_one_wide, result=_double, type=NARROW)
 def mad_wide(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = a * b + c, of twice the width"""
+    """`d` = a * b + c, of twice the width."""
     return _wide(a, b, form.type) + c
 
 
@@ -111,37 +111,37 @@ def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @computes("div.<type>", f"{SECTION}: div", type=ALL)
 def div(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a / b, towards zero; all ones where b is 0 (the manual leaves it open)"""
+    """`d` = a / b, towards zero; all ones where b is 0 (the manual leaves it open)."""
     return _quotient(a, b)
 
 
 @computes("rem.<type>", f"{SECTION}: rem", type=ALL)
 def rem(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a - b * (a / b); a where b is 0 (the manual leaves it open)"""
+    """`d` = a - b * (a / b); a where b is 0 (the manual leaves it open)."""
     return np.where(b == 0, a, a - b * _quotient(a, b))
 
 
 @computes("abs.<type>", f"{SECTION}: abs", type="s16 s32 s64")
 def abs_(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = |a|; the lowest value stays"""
+    """`d` = |a|; the lowest value stays."""
     return np.abs(a)
 
 
 @computes("neg.<type>", f"{SECTION}: neg", type="s16 s32 s64")
 def neg(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = -a"""
+    """`d` = -a."""
     return -a
 
 
 @computes("min.<type>", f"{SECTION}: min", type=ALL)
 def min_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = the smaller of a and b"""
+    """`d` = the smaller of a and b."""
     return np.minimum(a, b)
 
 
 @computes("max.<type>", f"{SECTION}: max", type=ALL)
 def max_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = the larger of a and b"""
+    """`d` = the larger of a and b."""
     return np.maximum(a, b)
 
 
@@ -151,7 +151,7 @@ def _to_u32(form: Form) -> str:
 
 @computes("popc.<type>", f"{SECTION}: popc", result=_to_u32, type="b32 b64")
 def popc(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = number of one bits in a"""
+    """`d` = number of one bits in a."""
     return np.bitwise_count(a).astype(np.uint32)
 
 
@@ -170,13 +170,13 @@ def _bit_length(a: np.ndarray) -> np.ndarray:
 
 @computes("clz.<type>", f"{SECTION}: clz", result=_to_u32, type="b32 b64")
 def clz(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = number of zero bits above the highest one bit"""
+    """`d` = number of zero bits above the highest one bit."""
     return np.uint32(8 * a.dtype.itemsize) - _bit_length(a)
 
 
 @computes("brev.<type>", f"{SECTION}: brev", type="b32 b64")
 def brev(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = a with its bits in reverse order"""
+    """`d` = a with its bits in reverse order."""
     reversed_bits = np.zeros_like(a)
     one = a.dtype.type(1)
     for bit in range(width := 8 * a.dtype.itemsize):
@@ -190,7 +190,7 @@ def _field(form: Form) -> tuple[str, str, str]:
 
 @computes("bfe.<type>", f"{SECTION}: bfe", sources=_field, type="u32 s32 u64 s64")
 def bfe(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = the c bits of a from bit b on, extended by the highest of them (.s) or by zeros (.u)"""
+    """`d` = the c bits of a from bit b on, extended by the highest of them (.s) or by zeros (.u)."""
     top = 8 * a.dtype.itemsize - 1
     unsigned = np.dtype(f"u{a.dtype.itemsize}").type
     position, length = b & 0xFF, c & 0xFF
@@ -209,7 +209,7 @@ def bfe(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 @computes("bfi.<type>", f"{SECTION}: bfi", sources=lambda f: (f.type, f.type, "u32", "u32"), type="b32 b64")
 def bfi(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """F = b with its d bits from bit c on replaced by the lowest bits of a"""
+    """`f` = b with its d bits from bit c on replaced by the lowest bits of a."""
     dtype = a.dtype.type
     position, length = c & 0xFF, d & 0xFF
     field = _shift_left(_ones(length, dtype), position)
@@ -217,7 +217,7 @@ def bfi(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) 
 
 
 def _ones(count: np.ndarray, dtype: type) -> np.ndarray:
-    """That many one bits, lowest first, all of them where count is the width or more."""
+    """Give that many one bits, lowest first, all of them where count is the width or more."""
     width = 8 * np.dtype(dtype).itemsize
     below = dtype(1) << np.minimum(count, width - 1).astype(dtype)
     return np.where(count >= width, ~dtype(0), below - dtype(1))
@@ -233,21 +233,21 @@ def _shift_left(a: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.where(count >= width, a.dtype.type(0), a << np.minimum(count, width - 1).astype(a.dtype))
 
 
+def _accumulator(form: Form) -> str:
+    return "u32" if form.atype == form.btype == "u32" else "s32"
+
+
 @computes(
     "dp4a.<atype>.<btype>",
     f"{SECTION}: dp4a",
     sources=lambda f: ("b32", "b32", _accumulator(f)),
-    result=lambda f: _accumulator(f),
+    result=_accumulator,
     atype="u32 s32",
     btype="u32 s32",
 )
 def dp4a(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = c + sum of the products of the four bytes of a and of b, each signed or unsigned as its type says"""
+    """`d` = c + sum of the products of the four bytes of a and of b, signed or unsigned as the types say."""
     return (c.astype(np.int64) + (_bytes(a, form.atype) * _bytes(b, form.btype)).sum(axis=-1)).astype(c.dtype)
-
-
-def _accumulator(form: Form) -> str:
-    return "u32" if form.atype == form.btype == "u32" else "s32"
 
 
 def _bytes(a: np.ndarray, type_: str) -> np.ndarray:

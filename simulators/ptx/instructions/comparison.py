@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace as Form
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulators.ptx.forms import Site, Step, computes, executes
 from simulators.ptx.syntax import Operand, Pair, Sink
+
+if TYPE_CHECKING:
+    from simulators.ptx.group import Group
 
 SECTION = "Comparison and Selection Instructions"
 TYPES = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32"
@@ -28,7 +32,7 @@ _COMBINE = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 
 
 def _compare(name: str, type_: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The comparison as a function; with f32, .ltu and its kind are true and .lt and its kind false at a NaN."""
+    """Give the comparison as a function; at a NaN, .ltu and its like are true, .lt and its like false."""
     if name == "num":
         return lambda a, b: ~(np.isnan(a) | np.isnan(b))
     if name == "nan":
@@ -49,7 +53,7 @@ def _compare(name: str, type_: str) -> Callable[[np.ndarray, np.ndarray], np.nda
     type=TYPES,
 )
 def setp(form: Form, site: Site) -> Step:
-    """P = (a compared to b) combined with c; q = (not that) combined with c"""
+    """`p` = (a compared to b) combined with c; q = (not that) combined with c."""
     site.expect(4 if form.combine else 3)
     floating = form.type == "f32"
     if form.compare in ("equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan") and not floating:
@@ -70,7 +74,7 @@ def setp(form: Form, site: Site) -> Step:
         site.read(site.operands[3], "pred") if form.combine else lambda group: np.ones((1, 1, 1), np.bool_)
     )
 
-    def step(group) -> None:
+    def step(group: "Group") -> None:
         holds, c = compare(a(group), b(group)), other(group)
         if write_p is not None:
             write_p(group, combine(holds, c))
@@ -90,7 +94,7 @@ def _writer(site: Site, operand: Operand) -> Callable | None:
 
 @computes("selp.<type>", f"{SECTION}: selp", sources=lambda f: (f.type, f.type, "pred"), type=TYPES)
 def selp(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = a where c, else b"""
+    """`d` = a where c, else b."""
     if c.size == 1:
         return a if c.item() else b
     return np.where(c, a, b)

@@ -37,7 +37,7 @@ def _go(site: Site, target: int) -> Step:
 
 @executes("bra.<uni?>", "Control Flow Instructions: bra", uni="uni")
 def bra(form: Form, site: Site) -> Step:
-    """Go on at the label, where the guard holds"""
+    """Go on at the label, where the guard holds."""
     site.expect(1)
     label = site.operands[0]
     if not isinstance(label, Symbol) or label.name not in site.labels:
@@ -47,14 +47,14 @@ def bra(form: Form, site: Site) -> Step:
 
 @executes("ret.<uni?>", "Control Flow Instructions: ret", uni="uni")
 def ret(form: Form, site: Site) -> Step:
-    """The thread ends (a kernel has no caller)"""
+    """End the thread (a kernel has no caller)."""
     site.expect(0)
     return _go(site, END)
 
 
 @executes("exit", "Control Flow Instructions: exit")
 def exit_(form: Form, site: Site) -> Step:
-    """The thread ends"""
+    """End the thread."""
     site.expect(0)
     return _go(site, END)
 
@@ -69,7 +69,7 @@ def _barrier(site: Site) -> Step:
 
 @executes("bar.sync", "Parallel Synchronization and Communication Instructions: bar")
 def bar_sync(form: Form, site: Site) -> Step:
-    """Wait until every thread of the block that has not ended has arrived"""
+    """Wait until every thread of the block that has not ended has arrived."""
     return _barrier(site)
 
 
@@ -79,13 +79,13 @@ def bar_sync(form: Form, site: Site) -> Step:
     aligned="aligned",
 )
 def barrier_sync(form: Form, site: Site) -> Step:
-    """As bar.sync"""
+    """As bar.sync."""
     return _barrier(site)
 
 
 @executes("bar.warp.sync", "Parallel Synchronization and Communication Instructions: bar.warp.sync")
 def bar_warp_sync(form: Form, site: Site) -> Step:
-    """Wait for the warp's threads of the mask: nothing to do, they run in lockstep here"""
+    """Wait for the warp's threads of the mask: nothing to do, they run in lockstep here."""
     site.expect(1)
     site.read(site.operands[0], "b32")
     return lambda group: None
@@ -95,6 +95,6 @@ def bar_warp_sync(form: Form, site: Site) -> Step:
     "membar.<level>", "Parallel Synchronization and Communication Instructions: membar", level="cta gl sys"
 )
 def membar(form: Form, site: Site) -> Step:
-    """Order memory accesses: nothing to do, every access here is complete before the next instruction"""
+    """Order memory accesses: nothing to do, every access here is complete before the next instruction."""
     site.expect(0)
     return lambda group: None

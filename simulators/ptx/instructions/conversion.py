@@ -16,7 +16,7 @@ INTEGERS = "u8 s8 u16 s16 u32 s32 u64 s64"
     sat="sat", to=INTEGERS, type=INTEGERS,
 )  # fmt: skip
 def cvt_integer(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = a in the other type: extended by its sign, cut, or with .sat clamped to what the type holds"""
+    """`d` = a in the other type: extended by its sign, cut, or with .sat clamped to what the type holds."""
     dtype = DTYPES[form.to]
     if not form.sat:
         return a.astype(dtype)
@@ -39,7 +39,7 @@ def _clamp(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
     type=INTEGERS,
 )
 def cvt_to_float(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = the float32 nearest to a, ties to even"""
+    """`d` = the float32 nearest to a, ties to even."""
     return a.astype(np.float32)
 
 
@@ -47,11 +47,12 @@ _ROUND = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
 
 
 @computes(
-    "cvt.<round>.<ftz?>.<sat?>.<to>.f32", SECTION, result=lambda f: f.to, sources=lambda f: ("f32",), exact=False,
+    "cvt.<round>.<ftz?>.<sat?>.<to>.f32", SECTION,
+    result=lambda f: f.to, sources=lambda f: ("f32",), exact=False,
     round="rni rzi rmi rpi", ftz="ftz", sat="sat", to=INTEGERS,
 )  # fmt: skip
 def cvt_from_float(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = a rounded to an integer as the mode says, clamped to what the type holds; NaN gives 0"""
+    """`d` = a rounded to an integer as the mode says, clamped to what the type holds; NaN gives 0."""
     limits = np.iinfo(DTYPES[form.to])
     # In float64 the rounding and the limits up to 32 bits are exact; beyond, the comparisons decide.
     rounded = _ROUND[form.round](a.astype(np.float64))
@@ -63,7 +64,7 @@ def cvt_from_float(form: Form, a: np.ndarray) -> np.ndarray:
 
 @executes("cvt.<round>.f32.f32", SECTION, round="rni rzi rmi rpi")
 def cvt_round(form: Form, site: Site) -> Step:
-    """D = a rounded to an integral float32 as the mode says"""
+    """`d` = a rounded to an integral float32 as the mode says."""
     site.expect(2)
     read, write, rounding = (
         site.read(site.operands[1], "f32"),

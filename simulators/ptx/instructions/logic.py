@@ -1,11 +1,15 @@
 """Logic and shifts."""
 
 from types import SimpleNamespace as Form
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulators.ptx.forms import Site, Step, computes, executes
 from simulators.ptx.syntax import Immediate
+
+if TYPE_CHECKING:
+    from simulators.ptx.group import Group
 
 SECTION = "Logic and Shift Instructions"
 BITS = "pred b16 b32 b64"
@@ -13,31 +17,31 @@ BITS = "pred b16 b32 b64"
 
 @computes("and.<type>", f"{SECTION}: and", type=BITS)
 def and_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a & b"""
+    """`d` = a & b."""
     return a & b
 
 
 @computes("or.<type>", f"{SECTION}: or", type=BITS)
 def or_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a | b"""
+    """`d` = a | b."""
     return a | b
 
 
 @computes("xor.<type>", f"{SECTION}: xor", type=BITS)
 def xor(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a ^ b"""
+    """`d` = a ^ b."""
     return a ^ b
 
 
 @computes("not.<type>", f"{SECTION}: not", type=BITS)
 def not_(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = ~a"""
+    """`d` = ~a."""
     return ~a
 
 
 @executes("lop3.b32", f"{SECTION}: lop3")
 def lop3(form: Form, site: Site) -> Step:
-    """D = the bitwise function of a, b, c whose truth table is the immediate: bit 4a + 2b + c of it"""
+    """`d` = the bitwise function of a, b, c whose truth table is the immediate: bit 4a + 2b + c of it."""
     site.expect(5)
     table = site.operands[4]
     if not isinstance(table, Immediate) or not 0 <= table.value <= 255:
@@ -46,7 +50,7 @@ def lop3(form: Form, site: Site) -> Step:
     write = site.write(site.operands[0])
     rows = [row for row in range(8) if table.value >> row & 1]
 
-    def step(group) -> None:
+    def step(group: "Group") -> None:
         x, y, z = a(group), b(group), c(group)
         result = np.zeros((1, 1, 1), np.uint32)
         for row in rows:
@@ -62,7 +66,7 @@ def _shift(form: Form) -> tuple[str, str]:
 
 @computes("shl.<type>", f"{SECTION}: shl", sources=_shift, type="b16 b32 b64")
 def shl(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a << b, 0 where b is the width or more"""
+    """`d` = a << b, 0 where b is the width or more."""
     width = 8 * a.dtype.itemsize
     if b.size == 1:
         count = int(b.item())
@@ -72,7 +76,7 @@ def shl(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @computes("shr.<type>", f"{SECTION}: shr", sources=_shift, type="b16 b32 b64 u16 u32 u64 s16 s32 s64")
 def shr(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """D = a >> b, filled with the sign (.s) or zeros; where b is the width or more, all fill"""
+    """`d` = a >> b, filled with the sign (.s) or zeros; where b is the width or more, all fill."""
     width = 8 * a.dtype.itemsize
     # A shift by width - 1 leaves only the sign of a signed value: the fill.
     if a.dtype.kind == "i":
@@ -88,7 +92,7 @@ def shr(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     result=lambda f: "b32", direction="l r", mode="clamp wrap",
 )  # fmt: skip
 def shf(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = the upper half of [b:a] << n (.l) or the lower half of [b:a] >> n (.r), n = min(c, 32) or c mod 32"""
+    """`d` = upper half of [b:a] << n (.l) or lower half of [b:a] >> n (.r), n = min(c, 32) or c mod 32."""
     count = np.minimum(c, 32) if form.mode == "clamp" else c & np.uint32(31)
     both = b.astype(np.uint64) << np.uint64(32) | a
     if form.direction == "l":
@@ -97,11 +101,12 @@ def shf(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 @computes(
-    "prmt.b32.<mode?>", "Data Movement and Conversion Instructions: prmt", sources=lambda f: ("b32", "b32", "b32"),
+    "prmt.b32.<mode?>", "Data Movement and Conversion Instructions: prmt",
+    sources=lambda f: ("b32", "b32", "b32"),
     result=lambda f: "b32", mode="f4e b4e rc8 ecl ecr rc16",
 )  # fmt: skip
 def prmt(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """D = four bytes picked from [b:a] by the nibbles of c, whose top bit spreads the sign instead; or by a mode"""
+    """`d` = four bytes picked from [b:a] by the nibbles of c (top bit: its sign, spread); or by a mode."""
     both = b.astype(np.uint64) << np.uint64(32) | a
     result = np.zeros((1, 1, 1), np.uint32)
     for byte in range(4):

@@ -9,7 +9,7 @@ from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Site, Step, executes
 from simulators.ptx.fragments import ELEMENT_BITS, Tile, read_fragment, write_fragment
 from simulators.ptx.instructions.movement import address_of, resolve
-from simulators.ptx.memory import SHARED_BASE
+from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype
 from simulators.ptx.syntax import Operand, Register, Vector
 
 if TYPE_CHECKING:
@@ -46,22 +46,23 @@ def _tile(site: Site, matrix: str, shape: str, type_: str) -> Tile:
 
 
 def _slots(site: Site, operand: Operand, tile: Tile) -> tuple[int, ...]:
-    """The registers of a fragment; their number is the tile's."""
+    """Take the registers of a fragment; their number is the tile's."""
     items = operand.items if isinstance(operand, Vector) else (operand,)
     slots = tuple(o.slot for o in items if isinstance(o, Register) and o.type in ("b32", "u32", "s32"))
     if len(slots) != len(items) or len(slots) != tile.registers:
         raise site.fail(
-            f"a fragment of {tile.rows} by {tile.columns} .{tile.type} takes {tile.registers} 32-bit registers"
+            f"a {tile.rows} by {tile.columns} fragment of .{tile.type} "
+            f"takes {tile.registers} 32-bit registers"
         )
     return slots
 
 
 def _whole_warps(group: "Group") -> np.ndarray | None:
-    """The mask of the warps that run, (blocks, warps, 1); a warp that is divided is a finding."""
+    """Mask the warps that run, (blocks, warps, 1); a warp that is divided is a finding."""
     if group.mask is None:
         return None
-    mask = np.broadcast_to(group.mask, group.shape)
-    some, every = mask.any(axis=2, keepdims=True), mask.all(axis=2, keepdims=True)
+    mask = group.everybody()
+    some, every = (np.asarray(f(axis=2, keepdims=True)) for f in (mask.any, mask.all))
     divided = some & ~every
     if group.findings.check and divided.any():
         group.findings.note("barrier-divergence", np.broadcast_to(divided, mask.shape) & mask, None, 0, "")
@@ -72,9 +73,10 @@ class _TileAccess:
     """Where a tile lies in memory: `load` and `store` move it for all warps that run."""
 
     def __init__(
-        self, site: Site, tile: Tile, by_rows: bool, space: str, address: Operand, stride: Operand | None
-    ):
-        # In memory `outer` runs of `inner` elements, each run contiguous; canonical order may be the other one.
+        self, site: Site, tile: Tile, *, by_rows: bool, space: str, address: Operand, stride: Operand | None
+    ) -> None:
+        # In memory `outer` runs of `inner` elements, each run contiguous; canonical order may be the other
+        # one.
         self.outer, self.inner = (tile.rows, tile.columns) if by_rows else (tile.columns, tile.rows)
         self.by_rows = by_rows
         self.bits = ELEMENT_BITS[tile.type]
@@ -86,7 +88,7 @@ class _TileAccess:
         self.item = min(16, self.alignment)
         self.read, self.offset = address_of(site, address, space)
         self.stride = site.read(stride, "u32") if stride is not None else None
-        self.stride_key = stride.slot if isinstance(stride, Register) else None
+        self.stride_slot = stride.slot if isinstance(stride, Register) else None
 
     @property
     def bytes(self) -> int:
@@ -94,7 +96,7 @@ class _TileAccess:
         return self.outer * self.inner * self.bits // 8
 
     def _addresses(self, group: "Group", base: np.ndarray) -> np.ndarray:
-        """The address of each item: (blocks, warps, runs, items of a run)."""
+        """Compute the address of each item: (blocks, warps, runs, items of a run)."""
         start = base.astype(np.uint64)[:, :, :1, None] + np.uint64(self.offset & 0xFFFF_FFFF_FFFF_FFFF)
         run = np.arange(self.outer, dtype=np.uint64).reshape(1, 1, -1, 1)
         item = np.arange(0, self.inner * self.bits // 8, self.item, dtype=np.uint64)
@@ -103,8 +105,8 @@ class _TileAccess:
         stride = self.stride(group)[:, :, :1, None].astype(np.uint64)
         return start + run * (stride * np.uint64(self.bits) // np.uint64(8)) + item
 
-    def resolve(self, group: "Group", every_warp: bool):
-        """The memory and the resolved access."""
+    def resolve(self, group: "Group", every_warp: bool) -> tuple[str, Access]:
+        """Find the space and the resolved access."""
         base = self.read(group)
         mask = _whole_warps(group)
         warps = None if mask is None else mask[..., None]
@@ -123,17 +125,19 @@ class _TileAccess:
             return address
 
         if space:
-            stride = None if self.stride_key is None else group.registers[self.stride_key]
-            known = group.accesses.get(self.pc)
-            # The stride belongs to what an access was resolved for.
-            if known is not None and known[3:] and known[3] is not stride:
-                del group.accesses[self.pc]
-            access = resolve(group, self.pc, space, base, addresses, self.item, warps)
-            if self.pc in group.accesses:
-                group.accesses[self.pc] = (*group.accesses[self.pc][:3], stride)
-            return space, access
+            # The mask of whole warps is made anew each time; it comes from the group's.
+            stride = None if self.stride_slot is None else group.registers[self.stride_slot]
+            return space, resolve(
+                group,
+                self.pc,
+                space,
+                key=(base, stride, group.mask),
+                addresses=addresses,
+                size=self.item,
+                mask=warps,
+            )
         address = addresses()
-        space = "shared" if SHARED_BASE <= int(address.flat[0]) < SHARED_BASE + (1 << 24) else "global"
+        space = "shared" if SHARED_BASE <= int(address.flat[0]) < SHARED_BASE + SHARED_WINDOW else "global"
         if space == "shared":
             return space, group.shared.resolve(
                 address - np.uint64(SHARED_BASE), self.item, warps, group.findings
@@ -141,7 +145,7 @@ class _TileAccess:
         return space, group.memory.resolve(address, self.item, warps, group.findings)
 
     def load(self, group: "Group") -> np.ndarray:
-        """The tile's bytes or int32 in canonical order, (blocks, warps, ...)."""
+        """Load the tile's bytes or int32 in canonical order, (blocks, warps, ...)."""
         space, access = self.resolve(group, every_warp=False)
         group.count(f"{space}_load_bytes", group.active_warps() * self.bytes)
         items = group.shared.load(access, group.findings) if space == "shared" else group.memory.load(access)
@@ -157,8 +161,7 @@ class _TileAccess:
         space, access = self.resolve(group, every_warp=True)
         group.count(f"{space}_store_bytes", group.active_warps() * self.bytes)
         runs = np.ascontiguousarray(tile if self.by_rows else tile.swapaxes(2, 3))
-        item = np.dtype(np.complex128) if self.item == 16 else np.dtype(f"u{self.item}")
-        value = runs.view(item)
+        value = runs.view(item_dtype(self.item))
         if space == "shared":
             group.shared.store(access, value, group.findings)
         else:
@@ -170,7 +173,7 @@ class _TileAccess:
     matrix="a b c", layout="row col", shape=_SHAPES, space="global shared", type="s8 u8 s4 u4 s32",
 )  # fmt: skip
 def wmma_load(form: Form, site: Site) -> Step:
-    """R = the fragment of a matrix in memory, whose rows (or columns) are `stride` elements apart"""
+    """`r` = the fragment of a matrix in memory, whose rows (or columns) are `stride` elements apart."""
     site.expect(2, 3)
     if (form.type == "s32") != (form.matrix == "c"):
         raise UnsupportedInstructionError(
@@ -184,7 +187,14 @@ def wmma_load(form: Form, site: Site) -> Step:
         )
     slots = _slots(site, site.operands[0], tile)
     stride = site.operands[2] if len(site.operands) == 3 else None
-    access = _TileAccess(site, tile, form.layout == canonical, form.space, site.operands[1], stride)
+    access = _TileAccess(
+        site,
+        tile,
+        by_rows=form.layout == canonical,
+        space=form.space,
+        address=site.operands[1],
+        stride=stride,
+    )
     return lambda group: write_fragment(group, slots, access.load(group))
 
 
@@ -193,22 +203,25 @@ def wmma_load(form: Form, site: Site) -> Step:
     layout="row col", shape=_SHAPES, space="global shared",
 )  # fmt: skip
 def wmma_store(form: Form, site: Site) -> Step:
-    """Memory = the matrix of fragment r, whose rows (or columns) are `stride` elements apart"""
+    """Memory = the matrix of fragment r, whose rows (or columns) are `stride` elements apart."""
     site.expect(2, 3)
     tile = _tile(site, "d", form.shape, "s32")
     slots = _slots(site, site.operands[1], tile)
     stride = site.operands[2] if len(site.operands) == 3 else None
-    access = _TileAccess(site, tile, form.layout == "row", form.space, site.operands[0], stride)
+    access = _TileAccess(
+        site, tile, by_rows=form.layout == "row", space=form.space, address=site.operands[0], stride=stride
+    )
     return lambda group: access.store(group, read_fragment(group, slots).accumulator(tile))
 
 
 @executes(
-    "wmma.mma.sync.aligned.<alayout>.<blayout>.<shape>.s32.<atype>.<btype>.s32.<satfinite?>", f"{SECTION}: wmma.mma",
-    tensor=True, alayout="row col", blayout="row col", shape=_SHAPES, atype="s8 u8 s4 u4", btype="s8 u8 s4 u4",
+    "wmma.mma.sync.aligned.<alayout>.<blayout>.<shape>.s32.<atype>.<btype>.s32.<satfinite?>",
+    f"{SECTION}: wmma.mma",
+    alayout="row col", blayout="row col", shape=_SHAPES, atype="s8 u8 s4 u4", btype="s8 u8 s4 u4",
     satfinite="satfinite",
 )  # fmt: skip
 def wmma_mma(form: Form, site: Site) -> Step:
-    """D = A * B + C, wrapping, or with .satfinite clamped to int32; A and B are of one type"""
+    """`d` = A * B + C, wrapping, or with .satfinite clamped to int32; A and B are of one type."""
     site.expect(4)
     if form.atype != form.btype:
         raise UnsupportedInstructionError(
@@ -219,20 +232,16 @@ def wmma_mma(form: Form, site: Site) -> Step:
         _tile(site, matrix, form.shape, type_)
         for matrix, type_ in zip("dabc", ("s32", form.atype, form.btype, "s32"), strict=True)
     ]
-    d, a, b, c = (_slots(site, operand, tile) for operand, tile in zip(site.operands, tiles, strict=True))
-    return _multiply_accumulate(d, a, b, c, tiles, bool(form.satfinite))
+    fragments = [_slots(site, operand, tile) for operand, tile in zip(site.operands, tiles, strict=True)]
+    return _multiply_accumulate(fragments, tiles, bool(form.satfinite))
 
 
-def _multiply_accumulate(
-    d: tuple[int, ...],
-    a: tuple[int, ...],
-    b: tuple[int, ...],
-    c: tuple[int, ...],
-    tiles: list[Tile],
-    saturate: bool,
-) -> Step:
+def _multiply_accumulate(fragments: list[tuple[int, ...]], tiles: list[Tile], saturate: bool) -> Step:
+    """Make the step D = A * B + C for the registers and tiles of D, A, B and C."""
+    d, a, b, c = fragments
     _, tile_a, tile_b, tile_c = tiles
-    # Every partial sum is an integer below k * 255 * 255 <= 32 * 65025 < 2^24: exact in float32, in any order.
+    # Every partial sum is an integer below k * 255 * 255 <= 32 * 65025 < 2^24: exact in float32, in any
+    # order.
     assert tile_a.columns * 255 * 255 < 1 << 24
 
     def step(group: "Group") -> None:

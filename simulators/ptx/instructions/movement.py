@@ -1,5 +1,6 @@
 """mov, loads and stores, and the conversion of addresses."""
 
+import operator
 from collections.abc import Callable
 from types import SimpleNamespace as Form
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ import numpy as np
 
 from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Reader, Site, Step, computes, executes
-from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access
+from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype
 from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
 from simulators.ptx.types import DTYPES, as_storage, storage
 
@@ -22,7 +23,7 @@ _RAW = {1: "b8", 2: "b16", 4: "b32", 8: "b64"}
 
 @executes("mov.<type>", f"{SECTION}: mov", type="pred b16 u16 s16 b32 u32 s32 b64 u64 s64 f32 f64")
 def mov(form: Form, site: Site) -> Step:
-    """D = a; a {vector} packs its registers into d, lowest first, or unpacks a"""
+    """`d` = a; a {vector} packs its registers into d, lowest first, or unpacks a."""
     site.expect(2)
     target, source = site.operands
     if isinstance(target, Vector):
@@ -75,19 +76,19 @@ def _unpack(form: Form, site: Site, target: Vector) -> Step:
 
 @computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
 def cvta_to(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = the address in its space that the generic address a stands for"""
+    """`d` = the address in its space that the generic address a stands for."""
     return a - np.uint64(SHARED_BASE) if form.space == "shared" else a
 
 
 @computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
 def cvta(form: Form, a: np.ndarray) -> np.ndarray:
-    """D = the generic address of address a of that space"""
+    """`d` = the generic address of address a of that space."""
     return a + np.uint64(SHARED_BASE) if form.space == "shared" else a
 
 
 @executes("ld.param.<type>", f"{SECTION}: ld", type=SCALARS)
 def ld_param(form: Form, site: Site) -> Step:
-    """D = the kernel parameter"""
+    """`d` = the kernel parameter."""
     site.expect(2)
     source = site.operands[1]
     name = source.base.name if isinstance(source, Address) and isinstance(source.base, Symbol) else ""
@@ -114,7 +115,7 @@ _HINTS = {
     prefetch="L2::64B L2::128B L2::256B", **_HINTS,
 )  # fmt: skip
 def ld(form: Form, site: Site) -> Step:
-    """D = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing"""
+    """`d` = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing."""
     site.expect(2)
     count, targets = _vector(form, site, site.operands[0])
     dtype = DTYPES[form.type]
@@ -142,13 +143,13 @@ def ld(form: Form, site: Site) -> Step:
     "st.<order?>.<space?>.<cache?>.<evict?>.<vector?>.<type>", f"{SECTION}: st", cache="wb cg cs wt", **_HINTS
 )
 def st(form: Form, site: Site) -> Step:
-    """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing"""
+    """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing."""
     site.expect(2)
     count, sources = _vector(form, site, site.operands[1])
     dtype = DTYPES[form.type]
     kept = storage(form.type)
     size = _checked_size(site, count * dtype.itemsize)
-    item = np.dtype(np.complex128) if size == 16 else np.dtype(f"u{size}")
+    item = item_dtype(size)
     readers = [site.read(o, form.type, exact=False) for o in sources]
     locate = address_of(site, site.operands[0], form.space)
 
@@ -176,7 +177,7 @@ def _checked_size(site: Site, size: int) -> int:
 
 
 def address_of(site: Site, operand: Operand, space: str) -> tuple[Reader, int]:
-    """The register (or constant) that an address is based on, and the offset in bytes."""
+    """Split an address into the register (or constant) that it is based on, and the offset in bytes."""
     if not isinstance(operand, Address):
         raise site.fail(f"expects an address in brackets, not {operand}")
     if operand.base is None:
@@ -200,18 +201,22 @@ def _absolute(base: np.ndarray, offset: int) -> np.ndarray:
 
 
 def resolve(
-    group: "Group", pc: int, space: str, base: np.ndarray, addresses: Callable[[], np.ndarray], size: int,
+    group: "Group", pc: int, space: str, *, key: tuple, addresses: Callable[[], np.ndarray], size: int,
     mask: np.ndarray | None,
 ) -> Access:  # fmt: skip
-    """The access of instruction `pc` in a space: the last one again, where base and mask are the same objects."""
+    """Resolve the access of instruction `pc`.
+
+    `key` has all arrays that the addresses and the mask come from: while they are the same objects, whose
+    contents never change, the last access is given again.
+    """
     known = group.accesses.get(pc)
-    if known is not None and known[0] is base and known[1] is mask:
-        return known[2]
+    if known is not None and all(map(operator.is_, known[0], key)):
+        return known[1]
     memory = group.shared if space == "shared" else group.memory
     access = memory.resolve(addresses(), size, mask, group.findings)
     # A faulty access is looked at again each time, so that it is counted each time.
     if access.keep is mask:
-        group.accesses[pc] = (base, mask, access)
+        group.accesses[pc] = (key, access)
     return access
 
 
@@ -221,14 +226,17 @@ def _loader(space: str, locate: tuple[Reader, int], size: int, pc: int) -> Reade
     def load(group: "Group") -> np.ndarray:
         base = read(group)
         group.count(f"{space}_load_bytes", group.active() * size)
-        access = resolve(group, pc, space, base, lambda: _absolute(base, offset), size, group.mask)
+        access = resolve(
+            group, pc, space, key=(base, group.mask), addresses=lambda: _absolute(base, offset), size=size,
+            mask=group.mask,
+        )  # fmt: skip
         if space == "shared":
             return group.shared.load(access, group.findings)
         return group.memory.load(access)
 
     def generic(group: "Group") -> np.ndarray:
         address = _absolute(read(group), offset)
-        total = np.zeros((1, 1, 1), f"u{size}" if size < 16 else np.complex128)
+        total = np.zeros((1, 1, 1), item_dtype(size))
         for where, mask in _spaces(group, address):
             group.count(f"{where}_load_bytes", _count(group, mask) * size)
             if where == "shared":
@@ -254,7 +262,10 @@ def _storer(
     def store(group: "Group") -> None:
         base = read(group)
         group.count(f"{space}_store_bytes", group.active() * size)
-        access = resolve(group, pc, space, base, lambda: all_lanes(group, base), size, group.mask)
+        access = resolve(
+            group, pc, space, key=(base, group.mask), addresses=lambda: all_lanes(group, base), size=size,
+            mask=group.mask,
+        )  # fmt: skip
         if space == "shared":
             group.shared.store(access, value_of(group), group.findings)
         else:
@@ -274,13 +285,13 @@ def _storer(
 
 
 def _spaces(group: "Group", address: np.ndarray) -> list[tuple[str, np.ndarray | None]]:
-    """The spaces that generic addresses lie in, each with the threads that address it."""
+    """List the spaces that generic addresses lie in, each with the threads that address it."""
     in_shared = (address >= np.uint64(SHARED_BASE)) & (address < np.uint64(SHARED_BASE + SHARED_WINDOW))
     if not in_shared.any():
         return [("global", group.mask)]
     if in_shared.all():
         return [("shared", group.mask)]
-    active = np.True_ if group.mask is None else group.mask
+    active = group.everybody()
     return [("shared", in_shared & active), ("global", ~in_shared & active)]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     "shfl.sync.<mode>.b32", "Data Movement and Conversion Instructions: shfl.sync", mode="up down bfly idx"
 )
 def shfl(form: Form, site: Site) -> Step:
-    """D = a of the lane that mode and b name, or one's own where it is out of the segment; p = whether it was in"""
+    """`d` = a of the lane that mode and b name, one's own where that is out of the segment; p = it was in."""
     site.expect(5)
     target = site.operands[0]
     result, valid = (target.first, target.second) if isinstance(target, Pair) else (target, Sink())
@@ -54,14 +54,15 @@ def shfl(form: Form, site: Site) -> Step:
 
 @executes("activemask.b32", "Parallel Synchronization and Communication Instructions: activemask")
 def activemask(form: Form, site: Site) -> Step:
-    """D = one bit for each lane of the warp that runs this instruction"""
+    """`d` = one bit for each lane of the warp that runs this instruction."""
     site.expect(1)
     write = site.write(site.operands[0])
     bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
     def step(group: "Group") -> None:
-        mask = np.broadcast_to(np.True_ if group.mask is None else group.mask, group.shape)
-        write(group, np.where(mask, bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32))
+        write(
+            group, np.where(group.everybody(), bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32)
+        )
 
     return step
 
@@ -69,7 +70,7 @@ def activemask(form: Form, site: Site) -> Step:
 @executes("vote.sync.<mode>.<type>", "Parallel Synchronization and Communication Instructions: vote.sync",
           mode="any all uni ballot", type="pred b32")  # fmt: skip
 def vote(form: Form, site: Site) -> Step:
-    """D = whether any, all or none-or-all of the running threads' a hold (.pred); or one bit for each (.ballot.b32)"""
+    """`d` = whether any, all or none-or-all of the running threads' a hold; .ballot: one bit for each."""
     site.expect(3)
     if (form.mode == "ballot") != (form.type == "b32"):
         raise site.fail(".ballot gives .b32, the other modes .pred")
@@ -78,7 +79,7 @@ def vote(form: Form, site: Site) -> Step:
     bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
     def step(group: "Group") -> None:
-        running = np.broadcast_to(np.True_ if group.mask is None else group.mask, group.shape)
+        running = group.everybody()
         holds = np.broadcast_to(a(group), group.shape) & running
         if form.mode == "ballot":
             write(group, np.where(holds, bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32))

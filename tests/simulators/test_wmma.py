@@ -1,0 +1,97 @@
+"""The instruction models against plain integer sums."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulators import wmma
+
+DTYPES = {"int8": np.int8, "uint8": np.uint8, "int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4}
+RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}
+INT32 = np.iinfo(np.int32)
+
+
+def draw(random, dtype, shape):
+    """Full range, its ends three times as likely."""
+    low, high = RANGES[dtype]
+    values = random.integers(low, high + 1, shape)
+    ends = random.integers(0, 4, shape)
+    return np.where(ends == 0, low, np.where(ends == 1, high, values)).astype(DTYPES[dtype])
+
+
+def exact(a, b, c):
+    """The sum in Python's integers: the meaning, slowly."""
+    a, b = a.astype(np.int64).astype(object), b.astype(np.int64).astype(object)
+    return a @ b + c.astype(object)
+
+
+def wrap(value):
+    return (value + 2**31) % 2**32 - 2**31
+
+
+def test_support_is_what_the_manual_lists():
+    assert {str(v) for v in wmma.SUPPORTED if v.instruction == "wmma"} == {
+        *(f"wmma m{s} {t}·{t}" for s in ("16n16k16", "8n32k16", "32n8k16") for t in ("int8", "uint8")),
+        *(f"wmma m8n8k32 {t}·{t}" for t in ("int4", "uint4")),
+    }
+    assert {str(v) for v in wmma.SUPPORTED if v.instruction == "mma"} == {
+        *(f"mma m{s} {a}·{b}" for s in ("8n8k16", "16n8k16", "16n8k32") for a in DTYPES for b in DTYPES
+          if "8" in a and "8" in b),
+        *(f"mma m{s} {a}·{b}" for s in ("8n8k32", "16n8k32", "16n8k64") for a in DTYPES for b in DTYPES
+          if "4" in a and "4" in b),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("satfinite", [False, True], ids=["wrap", "satfinite"])
+@pytest.mark.parametrize("variant", wmma.SUPPORTED, ids=str)
+def test_mma_is_the_integer_sum(variant, satfinite):
+    random = np.random.default_rng(20)
+    m, n, k = variant.shape
+    a, b = draw(random, variant.a, (m, k)), draw(random, variant.b, (k, n))
+    c = random.choice([INT32.min, INT32.min + 5, -1, 0, 1, INT32.max - 5, INT32.max], (m, n)).astype(np.int32)
+    total = exact(a, b, c)
+    want = np.clip(total, INT32.min, INT32.max) if satfinite else wrap(total)
+    got = wmma.mma(a, b, c, satfinite=satfinite)
+    assert got.dtype == np.int32
+    np.testing.assert_array_equal(got, want.astype(np.int64))
+    assert (total != wrap(total)).any(), "no accumulator overflowed: the operands test nothing"
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_stacks_of_tiles_broadcast(seed):
+    random = np.random.default_rng(seed)
+    a, b = draw(random, "int8", (3, 1, 8, 16)), draw(random, "int8", (2, 16, 32))
+    c = random.integers(INT32.min, INT32.max, (8, 32), dtype=np.int32)
+    got = wmma.mma(a, b, c)
+    assert got.shape == (3, 2, 8, 32)
+    for i in range(3):
+        for j in range(2):
+            np.testing.assert_array_equal(got[i, j], wmma.mma(a[i, 0], b[j], c))
+
+
+def test_extreme_operands_do_not_lose_bits():
+    full = np.full((16, 16), 255, np.uint8)
+    assert (wmma.mma(full, full, np.zeros((16, 16), np.int32)) == 16 * 255 * 255).all()
+    low = np.full((16, 16), -128, np.int8)
+    assert (wmma.mma(low, low, np.full((16, 16), INT32.max, np.int32)) == INT32.min + 16 * 16384 - 1).all()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "message"),
+    [
+        (np.zeros((8, 16), np.int8), np.zeros((16, 8), np.float32), np.zeros((8, 8), np.int32), "m8n8k16 int8·float32; supported: wmma m16n16k16"),
+        (np.zeros((8, 16), np.int8), np.zeros((16, 32), np.uint8), np.zeros((8, 32), np.int32), "m8n32k16 int8·uint8; supported"),
+        (np.zeros((9, 16), np.int8), np.zeros((16, 8), np.int8), np.zeros((9, 8), np.int32), "m9n8k16 int8·int8; supported"),
+        (np.zeros((8, 16), np.int8), np.zeros((16, 8), np.int8), np.zeros((8, 8), np.int64), "c must be int32, not int64"),
+        (np.zeros((8, 16), np.int8), np.zeros((8, 8), np.int8), np.zeros((8, 8), np.int32), "do not fit"),
+        (np.zeros((8, 16), np.int8), np.zeros((16, 8), np.int8), np.zeros((8, 1), np.int32), "do not fit"),
+        (np.zeros(8, np.int8), np.zeros((16, 8), np.int8), np.zeros((8, 8), np.int32), "a must be a matrix"),
+        (np.zeros((8, 32), ml_dtypes.int4), np.zeros((32, 8), np.int8), np.zeros((8, 8), np.int32), "int4·int8; supported"),
+    ],
+    ids=["float", "wmma mixes no signs", "odd m", "c int64", "k differs", "c broadcasts", "vector", "int4 with int8"],
+)  # fmt: skip
+def test_what_no_instruction_does_is_refused(a, b, c, message):
+    with pytest.raises(ValueError, match=message):
+        wmma.mma(a, b, c)
