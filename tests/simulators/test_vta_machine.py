@@ -242,18 +242,23 @@ def test_gemm_adds_every_product_modulo_2_to_the_32(gemm, uops):
     assert report.counters["gemm_counter"] == gemm.iter_out * gemm.iter_in * (gemm.uop_end - gemm.uop_bgn)
 
 
-def test_gemm_is_exact_where_every_product_is_the_largest():
+@pytest.mark.parametrize(("value", "product"), [(-128, 2**14), (127, 16129)], ids=["lowest", "highest"])
+def test_gemm_is_exact_where_every_product_is_the_largest(value, product):
     machine = Machine()
-    machine.sram.inp[:] = -128
-    machine.sram.wgt[:] = -128
+    machine.sram.inp[:] = value
+    machine.sram.wgt[:] = value
+    # Odd sums, so that a float which had to round would show.
+    machine.sram.inp[0, 0, 0] = value + 1
     uops = tuple(Uop(0, k % 2048, k % 1024) for k in range(8192))
     gemm = Gemm(uop_bgn=0, uop_end=8191, iter_out=1, iter_in=1)
     last = Gemm(uop_bgn=8191, uop_end=8192, iter_out=1, iter_in=1)
     dram = dram_of(uops=uops)
     assert run(machine, [load(Memory.UOP, UOPS_AT, 8192), gemm, Finish()], dram).findings == []
-    assert (machine.sram.acc[0] == 8191 * 2**18).all()
+    total = 8191 * 16 * product + 4 * value
+    assert (machine.sram.acc[0] == total).all()
     run(machine, [last, Finish()], dram)
-    assert (machine.sram.acc[0] == -(2**31)).all(), "8192 maximal elements wrap"
+    total += 16 * product
+    assert (machine.sram.acc[0] == (total + 2**31) % 2**32 - 2**31).all()
 
 
 def test_gemm_with_reset_clears_what_dst_reaches_and_nothing_else():
