@@ -63,6 +63,26 @@ CASES = {
     "kernel-as-large-as-the-data": Case((2, 32, 4, 5), (16, 4, 5), epilogue=SIGNED),
     "pad-only-corners": Case((1, 16, 1, 1), (16, 3, 3), padding=(1, 1, 1, 1), epilogue=SIGNED),
     "bias-at-the-int32-ends": Case((2, 16, 4, 4), (16, 3, 3), epilogue=SIGNED, extreme_bias=True),
+    "sum-that-wraps-before-max": Case(
+        (2, 16, 4, 4),
+        (16, 3, 3),
+        epilogue=(("add", 32767), ("add", "bias"), ("max", 0), ("shr", 14)),
+        extreme_bias=True,
+    ),
+    "product-that-wraps-before-min": Case(
+        (2, 16, 4, 4),
+        (16, 3, 3),
+        epilogue=(
+            ("mul", 2),
+            ("mul", "bias"),
+            ("shr", 1),
+            ("add", 77),
+            ("mul", 32767),
+            ("min", -1),
+            ("shr", 13),
+        ),
+        extreme_bias=True,
+    ),
     "two-tensors-and-mul": Case(
         (1, 32, 4, 4), (32, 3, 3), epilogue=(("add", "bias"), ("mul", "scale"), ("shr", 13), ("add", "bias"))
     ),
@@ -85,7 +105,7 @@ def build(case: Case):
     names = dict.fromkeys(operand for _, operand in case.epilogue if isinstance(operand, str))
     if case.extreme_bias:
         tensors = {
-            name: rng.choice([-(2**31), 2**31 - 1, 0], (b, case.weight[0])).astype(np.int32) for name in names
+            name: rng.choice([-(2**31), 2**31 - 1, 3], (b, case.weight[0])).astype(np.int32) for name in names
         }
     else:
         tensors = {name: rng.integers(-5000, 5000, (b, case.weight[0])).astype(np.int32) for name in names}
