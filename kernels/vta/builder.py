@@ -98,7 +98,7 @@ class Builder:
     def load(
         self,
         memory: Memory,
-        source: Buffer,
+        source: Buffer | None,
         *,
         sram: int,
         element: int,
@@ -107,7 +107,10 @@ class Builder:
         pitch: int,
         pads: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> None:
-        """LOAD rows x columns elements from element `element` of a tensor; pads top, bottom, left, right."""
+        """LOAD rows x columns elements from element `element` of a tensor; pads top, bottom, left, right.
+
+        The source None is the table of micro-ops, which has its place only when the program is finished.
+        """
         nbytes, counter = {
             Memory.UOP: (UOP_BYTES, "uop_load_nbytes"),
             Memory.WGT: (self.config.wgt_bytes, "wgt_load_nbytes"),
@@ -120,7 +123,7 @@ class Builder:
             Load(
                 memory_type=memory,
                 sram_base=sram,
-                dram_base=source.address // nbytes + element,
+                dram_base=(source.address // nbytes if source else 0) + element,
                 y_size=rows,
                 x_size=columns,
                 x_stride=pitch,
@@ -216,10 +219,9 @@ class Builder:
             if self._used + len(kernel) > self.config.uop_depth:
                 self._resident.clear()
                 self._used = 0
-            # The table's address is known once the last tensor has its place: see finish().
             self.load(
                 Memory.UOP,
-                Buffer("uop", "uop", 0, (len(kernel),), "uint32"),
+                None,
                 sram=self._used,
                 element=self._places[kernel],
                 rows=1,

@@ -171,7 +171,7 @@ def _problems(config: Config) -> list[str]:
         "the factors of GEMM": (2 * (config.acc_bits + config.inp_bits + config.wgt_bits), 64),
         "the second word of ALU": (2 * (config.acc_bits + config.inp_bits) + 4 + IMMEDIATE_BITS, 64),
     }
-    return [f"{word} needs {need} bits of {limit}" for word, (need, limit) in words.items() if need > limit]
+    return [f"{word}: {need} bits do not fit {room}" for word, (need, room) in words.items() if need > room]
 
 
 PYNQ = Config()

@@ -274,10 +274,14 @@ class _Run:
             if queue and all(self.machine.tokens[each] for each in self.queues[queue[-1]][0]):
                 yield queue[-1]
 
+    def _next(self) -> int | None:
+        """Choose which instruction goes next: of those that may, the first of the stream."""
+        return min(self._ready(), default=None)
+
     def _execute(self) -> None:
         last = None
         tokens = self.machine.tokens
-        while (index := min(self._ready(), default=None)) is not None:
+        while (index := self._next()) is not None:
             instruction = self.instructions[index]
             pops, pushes = self.queues[index]
             self.waiting[engine_of(instruction)].pop()

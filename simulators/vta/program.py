@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from simulators.report import Report
-from simulators.vta.config import DRAM_PAGE_BYTES, Config
+from simulators.vta.config import DRAM_PAGE_BYTES, UOP_BYTES, Config
 from simulators.vta.isa import words_of
 
 MAGIC = b"VTAPROG1"
@@ -49,6 +49,12 @@ class Buffer:
     shape: tuple[int, ...]
     dtype: str
 
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"{self.name} has the role {self.role!r}; roles are {', '.join(ROLES)}")
+        if self.address < DRAM_PAGE_BYTES:
+            raise ValueError(f"{self.name} lies at {self.address:#x}, in the first page of DRAM")
+
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor."""
@@ -69,6 +75,15 @@ class Program:
     buffers: tuple[Buffer, ...]
     dram_nbytes: int
     counters: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in self.buffers:
+            if each.address + each.nbytes > self.dram_nbytes:
+                raise ValueError(f"{each.name} ends behind the {self.dram_nbytes} bytes of DRAM")
+            if each.role == "uop" and each.nbytes != UOP_BYTES * len(self.uops):
+                raise ValueError(
+                    f"{each.name} holds {each.nbytes} bytes, and there are {len(self.uops)} micro-ops"
+                )
 
     @property
     def arguments(self) -> tuple[Buffer, ...]:
@@ -148,12 +163,7 @@ class Program:
                 counters=header["counters"],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a VTA program: {error!r} in its header") from None
-        for each in buffers:
-            if each.role not in ROLES or each.address < DRAM_PAGE_BYTES:
-                raise ValueError(f"not a VTA program: {each} has no such role or address")
-            if each.address + each.nbytes > program.dram_nbytes:
-                raise ValueError(f"not a VTA program: {each} ends behind {program.dram_nbytes} bytes of DRAM")
+            raise ValueError(f"not a VTA program, by its header: {error!r}") from None
         return program
 
 

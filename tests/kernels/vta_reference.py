@@ -1,0 +1,64 @@
+"""The witness of VTA's layers: plain int64 NumPy on unpacked tensors, and operands over the full range."""
+
+import numpy as np
+
+
+def wrap32(value: np.ndarray) -> np.ndarray:
+    return (value + 2**31) % 2**32 - 2**31
+
+
+def convolution(data, weight, strides, padding) -> np.ndarray:
+    """data (N, C, H, W), weight (O, C, KH, KW); padding top, left, bottom, right. Returns int64."""
+    top, left, bottom, right = padding
+    padded = np.pad(data.astype(np.int64), ((0, 0), (0, 0), (top, bottom), (left, right)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(2, 3))
+    windows = windows[:, :, :: strides[0], :: strides[1]]
+    return np.einsum("nchwyx,ocyx->nohw", windows, weight.astype(np.int64), optimize=True)
+
+
+def epilogue(value: np.ndarray, steps, tensors) -> np.ndarray:
+    """Applies the steps to (N, O, ...) int64; a tensor has one number for each (row of a batch block, O)."""
+    for operation, named in steps:
+        operand = named
+        if isinstance(named, str):
+            per_channel = tensors[named].astype(np.int64)
+            rows = np.arange(len(value)) % per_channel.shape[0]
+            operand = per_channel[rows].reshape(*value.shape[:2], *[1] * (value.ndim - 2))
+        match operation:
+            case "add":
+                value = wrap32(value + operand)
+            case "mul":
+                value = wrap32(value * operand)
+            case "min":
+                value = np.minimum(value, operand)
+            case "max":
+                value = np.maximum(value, operand)
+            case "shr":
+                value = value >> operand
+    return (value & 255).astype(np.uint8).view(np.int8)
+
+
+def pack_data(data: np.ndarray, batch: int, block: int) -> np.ndarray:
+    """(N, C, ...) as (N/b, C/c, ..., b, c)."""
+    n, c, *rest = data.shape
+    split = data.reshape(n // batch, batch, c // block, block, *rest)
+    return np.ascontiguousarray(np.moveaxis(split, (1, 3), (-2, -1)))
+
+
+def unpack_data(packed: np.ndarray) -> np.ndarray:
+    """The way back from pack_data."""
+    split = np.moveaxis(packed, (-2, -1), (1, 3))
+    return split.reshape(split.shape[0] * split.shape[1], split.shape[2] * split.shape[3], *split.shape[4:])
+
+
+def pack_tensor(tensor: np.ndarray, block: int) -> np.ndarray:
+    """(b, O) as (O/c, 1, 1, b, c)."""
+    batch, outputs = tensor.shape
+    return np.ascontiguousarray(tensor.reshape(batch, outputs // block, 1, 1, block).transpose(1, 2, 3, 0, 4))
+
+
+def full_range(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """int8 over the full range, a tenth of it corners."""
+    values = rng.integers(-128, 128, shape)
+    corners = rng.choice([-128, 127, -1], shape)
+    return np.where(rng.random(shape) < 0.1, corners, values).astype(np.int8)
