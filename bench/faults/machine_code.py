@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-from bench.machine_files import HEXAGON_PROGRAM
+from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
 from kernels.faults import FaultNotPlanted
 
 Plant = Callable[[Mapping[str, bytes]], dict[str, bytes]]
@@ -26,7 +26,8 @@ def in_elf(fault: str) -> Plant:
 
     def plant(files: Mapping[str, bytes]) -> dict[str, bytes]:
         edited = getattr(import_module("kernels.hexagon.faults"), fault)(files[HEXAGON_PROGRAM])
-        return {**files, HEXAGON_PROGRAM: edited}
+        twin = import_module("kernels.hexagon.machine_code").without_vrmpy(edited)
+        return {**files, HEXAGON_PROGRAM: edited, HEXAGON_TWIN: twin}
 
     return plant
 

@@ -195,7 +195,7 @@ ERRORS = {
     "one factor per channel": (
         {"multiplier": THREE},
         {},
-        r"shapes \(3,\) and \(\) must both be \(\) or \(3,\)",
+        r"shapes \(3,\) and \(\) must both be \(\), \(C,\) for axis 1",
     ),
     "channels": (
         {"multiplier": THREE, "shift": THREE},

@@ -13,15 +13,17 @@ from simulators.report import Report
 
 
 class HexagonMachine:
-    """Two QEMU processes, of the kernels and of their twin: a :class:`bench.devices.machines.Machine`.
+    """A function server in QEMU that holds all kernels: a :class:`bench.devices.machines.Machine`.
 
-    QEMU counts HVX instructions, not kinds of them. The twin has a no-operation in place of each vrmpy, so
-    that the difference of the two counts is the number of vrmpy that were executed.
+    QEMU counts HVX instructions, not kinds of them. The artefact's twin of the program has a no-operation
+    in place of each vrmpy, so that the difference of two counts is the number of vrmpy that were executed.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        self._kernels = qemu.FunctionServer(files[HEXAGON_PROGRAM])
-        self._twin = qemu.FunctionServer(files[HEXAGON_TWIN])
+        try:
+            self._server = qemu.FunctionServer(files[HEXAGON_PROGRAM], without_vrmpy=files[HEXAGON_TWIN])
+        except (qemu.CorruptElf, qemu.ServerCrash, qemu.ProtocolError) as error:
+            raise crash(str(error)) from error
 
     @staticmethod
     def missing() -> str | None:
@@ -31,18 +33,14 @@ class HexagonMachine:
     def call(self, kernel: str, arguments: Sequence[np.ndarray]) -> Report:
         """Execute one function in the emulated Hexagon."""
         *inputs, output = arguments
-        inputs = [np.ascontiguousarray(array) for array in inputs]
         try:
-            counters = self._kernels.call(kernel, inputs, output)
-            without = self._twin.call(kernel, inputs, np.empty_like(output))
+            counters = self._server.call(kernel, [np.ascontiguousarray(array) for array in inputs], output)
         except qemu.ServerTimeout as error:
             raise timeout(str(error)) from error
-        except (qemu.ServerCrash, qemu.FunctionError) as error:
+        except (qemu.ServerCrash, qemu.ProtocolError, qemu.FunctionError) as error:
             raise crash(str(error)) from error
-        executed = counters["hvx_instructions"] - without["hvx_instructions"]
-        return Report(counters={**counters, "tensor_instructions": executed})
+        return Report(counters={**counters, "tensor_instructions": counters["vrmpy"]})
 
     def close(self) -> None:
-        """End both processes."""
-        self._kernels.close()
-        self._twin.close()
+        """End the process."""
+        self._server.close()
