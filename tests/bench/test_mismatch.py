@@ -63,7 +63,10 @@ def test_operands_are_those_of_the_dot_product(target: str) -> None:
     mismatch, data = located(target)
     padded = np.pad(data, ((0, 0), (0, 0), (0, 2), (1, 3)))
     expected = [
-        int(padded[8, channel, 1 * 2 + y, 4 * 1 + x]) for y in range(3) for x in range(3) for channel in range(5)
+        int(padded[8, channel, 1 * 2 + y, 4 * 1 + x])
+        for y in range(3)
+        for x in range(3)
+        for channel in range(5)
     ]
     operands = mismatch.operands
     assert operands is not None
@@ -148,6 +151,12 @@ def test_a_tensor_of_another_shape_is_an_error() -> None:
 def test_values_and_products_are_printed() -> None:
     mismatch, _ = located("hexagon")
     text = mismatch_text(mismatch)
-    for part in ("n=8, c=33, h=1, w=4", "NCHW32c [8, 1, 1, 4, 1]", "lane 1", "layer conv1", "differing     1 of"):
+    for part in (
+        "n=8, c=33, h=1, w=4",
+        "NCHW32c [8, 1, 1, 4, 1]",
+        "lane 1",
+        "layer conv1",
+        "differing     1 of",
+    ):
         assert part in text
     assert text.rstrip().endswith(f"= {mismatch.reference}")
