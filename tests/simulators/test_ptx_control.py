@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """Divergence, loops, barriers, exchange within a warp: as NVRTC compiles them, against NumPy."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """float32 instructions: against NumPy's float32, fma and conversions against exact fractions."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """Tensor-core kernels as NVRTC writes them, against plain integer sums and against the instruction models."""
 
 import ml_dtypes
@@ -123,7 +124,7 @@ extern "C" __global__ void convolution(const signed char* data, const signed cha
     *(int*)(rows + warp * 128 + lane * 4) = *(const int*)(from + lane / 4 * channels + lane % 4 * 4);
     const signed char* filter = weight + ((dy * size + dx) * filters + o) * channels + k;
     if (warp == 0) *(int4*)(columns + lane * 16) = *(const int4*)(filter + lane * channels);
-    BARRIER
+    __syncthreads();
     wmma::fragment<wmma::matrix_a, 8, 32, 16, signed char, wmma::row_major> a;
     wmma::fragment<wmma::matrix_b, 8, 32, 16, signed char, wmma::col_major> b;
     wmma::load_matrix_sync(a, rows + warp * 128, 16);
@@ -138,16 +139,18 @@ extern "C" __global__ void convolution(const signed char* data, const signed cha
 
 @pytest.mark.parametrize("check", [False, True], ids=["unchecked", "checked"])
 @pytest.mark.parametrize(
-    ("batch", "channels", "image", "filters", "size", "stride"),
+    "layer",
     [(16, 16, 4, 32, 1, 1), (32, 48, 6, 64, 3, 1), (16, 16, 7, 32, 3, 2), (16, 80, 5, 32, 5, 1)],
+    ids=lambda layer: "batch {}, {} channels, {} wide, {} filters of size {}, stride {}".format(*layer),
 )
-def test_convolution_is_exact(batch, channels, image, filters, size, stride, check):
+def test_convolution_is_exact(layer, check):
+    batch, channels, image, filters, size, stride = layer
     random = np.random.default_rng(3)
     data = random.integers(-128, 128, (image, image, batch, channels), dtype=np.int8)
     weight = random.integers(-128, 128, (size, size, filters, channels), dtype=np.int8)
     out_size = (image - size) // stride + 1
     out = np.zeros((out_size, out_size, batch, filters), np.int32)
-    module = ptx.parse(compile_ptx(CONVOLUTION.replace("BARRIER", "__syncthreads();")))
+    module = ptx.parse(compile_ptx(CONVOLUTION))
     grid = (batch // 16, filters // 32, out_size**2)
     args = [data, weight, out, image, batch, channels, filters, out_size, size, stride]
     report = module.launch("convolution", grid, (32, 2), args, check=check)
