@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from simulators import ptx, wmma
+from simulators.ptx.fragments import Fragment, Tile
 from tests.simulators.cuda_source import compile_ptx
 
 INT32 = np.iinfo(np.int32)
@@ -167,6 +168,46 @@ def test_convolution_is_exact(layer, check):
     macs = out.size * channels * size * size
     assert report.counters["tensor_instructions"] * 8 * 32 * 16 == macs
     assert report.counters["instructions.bar"] == 2 * report.counters["tensor_instructions"]
+
+
+def test_only_the_warps_of_a_branch_multiply():
+    source = """
+    #include <mma.h>
+    using namespace nvcuda;
+    extern "C" __global__ void some_warps(const signed char* a, const signed char* b, int* d, int which) {
+      wmma::fragment<wmma::matrix_a, 16, 16, 16, signed char, wmma::row_major> fa;
+      wmma::fragment<wmma::matrix_b, 16, 16, 16, signed char, wmma::col_major> fb;
+      wmma::fragment<wmma::accumulator, 16, 16, 16, int> fc;
+      wmma::fill_fragment(fc, threadIdx.y);
+      wmma::load_matrix_sync(fa, a, 16);
+      if (which >> threadIdx.y & 1) wmma::load_matrix_sync(fa, a + 256, 16);
+      wmma::load_matrix_sync(fb, b, 16);
+      if (which >> threadIdx.y & 2) wmma::mma_sync(fc, fa, fb, fc);
+      wmma::mma_sync(fc, fa, fb, fc);
+      if (threadIdx.y != 2) wmma::store_matrix_sync(d + threadIdx.y * 256, fc, 16, wmma::mem_row_major);
+    }"""
+    random = np.random.default_rng(6)
+    a, b = (
+        random.integers(-128, 128, (2, 16, 16), dtype=np.int8),
+        random.integers(-128, 128, (16, 16), dtype=np.int8),
+    )
+    d = np.full((4, 16, 16), 77, np.int32)
+    which = 0b01101
+    report = ptx.parse(compile_ptx(source)).launch("some_warps", 1, (32, 4), [a, b, d, which])
+    for warp in range(4):
+        times = 2 if which >> warp & 2 else 1
+        want = warp + times * (a[which >> warp & 1].astype(np.int64) @ b.T.astype(np.int64))
+        np.testing.assert_array_equal(d[warp], np.full((16, 16), 77) if warp == 2 else want)
+    assert report.findings == []
+    assert report.counters["tensor_instructions"] == 4 + sum(bool(which >> warp & 2) for warp in range(4))
+
+
+@pytest.mark.parametrize(("type_", "elements"), [("u4", range(8)), ("s4", [0, 1, 2, 3, 4, 5, 6, -1])])
+def test_element_0_of_a_word_is_in_its_low_nibble(type_, elements):
+    word = 0x76543210 if type_ == "u4" else 0xF6543210
+    fragment = Fragment(np.full((1, 1, 1, 32), word, np.uint32), ())
+    matrix = fragment.factor(Tile(8, 32, type_))
+    assert matrix[0, 0, 0].tolist() == [*elements] * 4
 
 
 def test_fragments_that_arithmetic_touched_are_gathered_again():
