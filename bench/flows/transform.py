@@ -12,7 +12,7 @@ from bench.flows.flow import Unsupported
 from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
-from bench.passes.packing import GraphPacker, LayerRewrite, Packed
+from bench.passes.packing import Carry, GraphPacker, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
 
@@ -24,9 +24,11 @@ def pack_and_lift(
     generate: Callable[[PackedKernel], object],
     instruction: Callable[[PlainLayer], str],
     absorb: Absorb = absorb_nothing,
+    carry: Carry | None = None,
 ) -> Transformed:
     """Run a target's rewrite over ``main`` of an integer graph.
 
+    ``carry`` says what stays packed between the layers: elementwise operators where it is None.
     ``generate`` is the target's kernel generator; a layer whose kernel it refuses (ValueError) is left on
     the host, and the generator's message is the reason. Raises Unsupported where the graph has shapes that
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
@@ -40,7 +42,7 @@ def pack_and_lift(
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
     # until nothing is refused. Each round refuses a layer, so there is an end.
     while True:
-        packer = GraphPacker(mod, rewrite_unless_refused)
+        packer = GraphPacker(mod, rewrite_unless_refused, carry=carry)
         lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {

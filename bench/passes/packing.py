@@ -9,7 +9,7 @@ needs it. Constants are packed at compile time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,9 @@ LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | N
 """What a target does with one call: the packed result, or why it does not take this layer (a string);
 None where the call is no layer at all."""
 
+Carry = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
+"""An operator that is no layer on packed tensors, or None where it has to work on plain ones."""
+
 
 def function_attributes(function: relax.Function) -> dict[str, Any]:
     """The attributes of a function that a rewritten function keeps."""
@@ -73,11 +76,15 @@ def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
 
 
 class GraphPacker:
-    """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` calls its methods."""
+    """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` and a :data:`Carry` call its methods.
 
-    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite) -> None:
+    ``carry`` says what stays packed between the layers: elementwise operators where it is None.
+    """
+
+    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite, *, carry: Carry | None = None) -> None:
         self._main = mod["main"]
         self._rewrite = rewrite
+        self._carry = carry or carry_elementwise
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
@@ -119,6 +126,10 @@ class GraphPacker:
         """Whether ``tensor`` of the integer graph was produced in a packed layout."""
         return tensor in self._packed
 
+    def present(self, tensor: relax.Expr) -> Packed | None:
+        """``tensor`` of the integer graph as it was produced, if that was in a packed layout."""
+        return self._packed.get(tensor)
+
     def plain(self, tensor: relax.Var) -> relax.Expr:
         """``tensor`` of the integer graph in its plain form."""
         if tensor not in self._plain:
@@ -133,7 +144,7 @@ class GraphPacker:
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result
-            packed = self._elementwise(var, value)
+            packed = self._carry(self, var, value)
             if packed:
                 return self._keep(var, packed)
         if isinstance(value, relax.Var):
@@ -172,29 +183,6 @@ class GraphPacker:
             return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
         return expression
 
-    def _elementwise(self, var: relax.Var, call: relax.Call) -> Packed | None:
-        """The call on packed operands, if it is elementwise and its tensors are packed alike."""
-        if not isinstance(call.op, tvm.ir.Op) or call.op.name not in ELEMENTWISE:
-            return None
-        tensors = [argument for argument in call.args if isinstance(argument, relax.Var)]
-        operands = [self._packed.get(tensor) for tensor in tensors]
-        first = operands[0] if operands else None
-        if first is None or any(
-            operand is None or (operand.layout, operand.extents) != (first.layout, first.extents)
-            for operand in operands
-        ):
-            return None
-        arguments: list[relax.Expr] = []
-        for argument in call.args:
-            if isinstance(argument, relax.Var):
-                arguments.append(self._packed[argument].var)
-            elif isinstance(argument, GenericConst):
-                arguments.append(relax.const(_packed_operand(call, argument.value.numpy(), first)))
-            else:
-                arguments.append(argument)
-        result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
-        return Packed(self.emit(var.name, result), first.layout, first.axes, first.shape)
-
     def _pack(
         self, tensor: relax.Expr, layout: Layout, axes: str, multiples: dict[str, int], *, name: str
     ) -> Packed:
@@ -231,6 +219,30 @@ class GraphPacker:
             )
         self.correspondences.append(Correspondence(name, tensor.name, packed.axes, None, packed.shape))
         return tensor
+
+
+def carry_elementwise(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
+    """The call on packed operands, if it is elementwise and its tensors are packed alike."""
+    if not isinstance(call.op, tvm.ir.Op) or call.op.name not in ELEMENTWISE:
+        return None
+    operands = [packer.present(argument) for argument in call.args if isinstance(argument, relax.Var)]
+    first = operands[0] if operands else None
+    if first is None or any(
+        operand is None or (operand.layout, operand.extents) != (first.layout, first.extents)
+        for operand in operands
+    ):
+        return None
+    arguments: list[relax.Expr] = []
+    for argument in call.args:
+        present = packer.present(argument) if isinstance(argument, relax.Var) else None
+        if present:
+            arguments.append(present.var)
+        elif isinstance(argument, GenericConst):
+            arguments.append(relax.const(_packed_operand(call, argument.value.numpy(), first)))
+        else:
+            arguments.append(argument)
+    result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
+    return replace(first, var=packer.emit(var.name, result))
 
 
 def pack_weight(
