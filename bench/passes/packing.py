@@ -42,18 +42,27 @@ class Packed:
     """A tensor of the transformed graph that holds, in ``layout``, a tensor whose plain form is ``axes``.
 
     ``shape`` is the plain shape; the packed tensor may be larger on every axis, and what lies outside
-    ``shape`` carries no meaning.
+    ``shape`` carries no meaning. ``channels`` is where on the packed axis C each channel lies: None for one
+    after the other from 0, which is so but for a concatenation of padded tensors.
     """
 
     var: relax.Var
     layout: Layout
     axes: str
     shape: tuple[int, ...]
+    channels: tuple[int, ...] | None = None
 
     @property
     def extents(self) -> dict[str, int]:
         """Extent of each axis, padding included."""
         return logical_shape(self.layout, tensor_shape(self.var))
+
+    def is_like(self, other: Packed) -> bool:
+        """Whether each element lies where the same element of ``other`` does."""
+        mine, theirs = (
+            (each.layout, each.axes, each.extents, each.channels, each.shape) for each in (self, other)
+        )
+        return mine == theirs
 
 
 LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | None]
@@ -88,6 +97,7 @@ class GraphPacker:
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
+        self._packings: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
         self.correspondences: list[Correspondence] = []
         self.taken: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -120,7 +130,12 @@ class GraphPacker:
             extents = present.extents
             if all(extents[axis] % multiple == 0 for axis, multiple in multiples.items()):
                 return present
-        return self._pack(self.plain(tensor), target, axes, multiples, name=tensor.name)
+        # Branches that read one tensor share its packed form.
+        key = tensor, layout, tuple(sorted(multiples.items()))
+        if key not in self._packings:
+            plain = self.plain(tensor)
+            self._packings[key] = self._pack(plain, target, axes, multiples, name=tensor.name)
+        return self._packings[key]
 
     def is_packed(self, tensor: relax.Var) -> bool:
         """Whether ``tensor`` of the integer graph was produced in a packed layout."""
@@ -165,6 +180,8 @@ class GraphPacker:
         self._record(var, packed.var.name, packed)
 
     def _record(self, var: relax.Var, transformed: str, packed: Packed | None) -> None:
+        if packed and packed.channels:
+            return  # No layout says where its channels lie; what is computed from it is recorded again.
         shape = tensor_shape(var)
         axes = packed.axes if packed else {4: "NCHW", 2: "NC"}.get(len(shape), "")
         layout = packed.layout.text if packed else None
@@ -189,17 +206,24 @@ class GraphPacker:
         shape = tensor_shape(tensor)
         multiple = {axis: int(np.lcm(multiples.get(axis, 1), layout.block(axis))) for axis in axes}
         padded = [-(-size // multiple[axis]) * multiple[axis] for axis, size in zip(axes, shape, strict=True)]
-        if list(shape) != padded:
-            widths = [width for size, full in zip(shape, padded, strict=True) for width in (0, full - size)]
+        packed = self.emit_packed(tensor, layout, padded, axes, name=name)
+        self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape))
+        return Packed(packed, layout, axes, shape)
+
+    def emit_packed(
+        self, tensor: relax.Expr, layout: Layout, extents: list[int], axes: str, *, name: str
+    ) -> relax.Var:
+        """A plain tensor padded with zeros to ``extents``, in ``layout``, by operators of the graph."""
+        shape = tensor_shape(tensor)
+        if list(shape) != extents:
+            widths = [width for size, full in zip(shape, extents, strict=True) for width in (0, full - size)]
             tensor = self.emit(f"{name}_padded", relax.op.nn.pad(tensor, widths))
-        split, order = split_and_order(layout, padded, axes)
-        if split != padded:
+        split, order = split_and_order(layout, extents, axes)
+        if split != extents:
             tensor = self.emit(f"{name}_split", relax.op.reshape(tensor, split))
         if order != sorted(order):
             tensor = relax.op.permute_dims(tensor, order)
-        packed = self.emit(f"{name}_{layout.text}", tensor)
-        self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape))
-        return Packed(packed, layout, axes, shape)
+        return self.emit(f"{name}_{layout.text}", tensor)
 
     def _unpack(self, packed: Packed, *, name: str) -> relax.Var:
         extents = packed.extents
@@ -211,6 +235,9 @@ class GraphPacker:
             tensor = self.emit(f"{name}_plain", relax.op.permute_dims(tensor, inverse))
         if split != full:
             tensor = self.emit(f"{name}_plain", relax.op.reshape(tensor, full))
+        if packed.channels:
+            tensor = self._gathered(tensor, packed, name=name)
+            full[packed.axes.index("C")] = len(packed.channels)
         if full != list(packed.shape):
             axes = list(range(len(full)))
             begin = [0] * len(full)
@@ -220,6 +247,23 @@ class GraphPacker:
         self.correspondences.append(Correspondence(name, tensor.name, packed.axes, None, packed.shape))
         return tensor
 
+    def _gathered(self, tensor: relax.Var, packed: Packed, *, name: str) -> relax.Var:
+        """The channels of a plain tensor that lie at ``packed.channels``, one after the other."""
+        assert packed.channels
+        axis = packed.axes.index("C")
+        runs = [
+            self.emit(f"{name}_run", relax.op.strided_slice(tensor, [axis], [start], [stop]))
+            for start, stop in _runs(packed.channels)
+        ]
+        return self.emit(f"{name}_plain", relax.op.concat(runs, axis=axis)) if len(runs) > 1 else runs[0]
+
+
+def _runs(channels: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Where channels lie one after the other: first position and end of each run."""
+    ends = [index for index in range(1, len(channels)) if channels[index] != channels[index - 1] + 1]
+    starts, stops = [0, *ends], [*ends, len(channels)]
+    return [(channels[start], channels[stop - 1] + 1) for start, stop in zip(starts, stops, strict=True)]
+
 
 def carry_elementwise(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
     """The call on packed operands, if it is elementwise and its tensors are packed alike."""
@@ -227,10 +271,7 @@ def carry_elementwise(packer: GraphPacker, var: relax.Var, call: relax.Call) -> 
         return None
     operands = [packer.present(argument) for argument in call.args if isinstance(argument, relax.Var)]
     first = operands[0] if operands else None
-    if first is None or any(
-        operand is None or (operand.layout, operand.extents) != (first.layout, first.extents)
-        for operand in operands
-    ):
+    if first is None or any(operand is None or not operand.is_like(first) for operand in operands):
         return None
     arguments: list[relax.Expr] = []
     for argument in call.args:
@@ -238,7 +279,7 @@ def carry_elementwise(packer: GraphPacker, var: relax.Var, call: relax.Call) -> 
         if present:
             arguments.append(present.var)
         elif isinstance(argument, GenericConst):
-            arguments.append(relax.const(_packed_operand(call, argument.value.numpy(), first)))
+            arguments.append(relax.const(packed_operand(call, argument.value.numpy(), first)))
         else:
             arguments.append(argument)
     result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
@@ -255,7 +296,7 @@ def pack_weight(
     return relax.const(pack(np.pad(weight, widths), layout, source=axes))
 
 
-def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.ndarray:
+def packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.ndarray:
     """A constant operand of an elementwise operator whose tensors are packed as ``like``."""
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
@@ -291,10 +332,12 @@ def pack_broadcast(constant: np.ndarray, like: Packed) -> np.ndarray:
         size == 1 and not (axis == "C" and one_channel) for axis, size in zip(like.axes, shape, strict=True)
     ]
     full = [1 if spread else extents[axis] for axis, spread in zip(like.axes, broadcast, strict=True)]
-    padded = np.pad(
-        constant.reshape(shape),
-        [(0, extent - size) for extent, size in zip(full, shape, strict=True)],
-    )
+    padded = np.zeros(full, constant.dtype)
+    places = [slice(size) for size in shape]
+    channel = like.axes.index("C")
+    if like.channels and shape[channel] > 1:
+        places[channel] = list(like.channels)  # type: ignore[call-overload]
+    padded[tuple(places)] = constant.reshape(shape)
     packed = packed_shape(like.layout, extents)
     split: list[int] = []
     positions: list[int] = []
