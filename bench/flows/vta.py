@@ -39,7 +39,8 @@ class VtaFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
-        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block)
+        # The kernels have no groups yet: the weights of other groups are zeros.
+        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block, grouped=False)
         return pack_and_lift(
             mod,
             target=self.target,
@@ -47,6 +48,7 @@ class VtaFlow:
             generate=lambda kernel: self._generate(kernel, dense, conv2d),
             instruction=_instruction,
             absorb=alu_chain,
+            carry=rewrite.carry,
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -103,6 +105,7 @@ def _steps(call: relax.Call, names: dict[relax.Var, str]) -> list[Step]:
         "relax.add": "add",
         "relax.maximum": "max",
         "relax.minimum": "min",
+        "relax.multiply": "mul",
         "relax.right_shift": "shr",
     }
     return [(operations[name], _operand(call.args[1], names))]

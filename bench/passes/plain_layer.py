@@ -42,15 +42,20 @@ class PlainLayer:
         return text
 
     def why_not(
-        self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...], dilated: bool = False
+        self,
+        *,
+        data_dtypes: tuple[str, ...],
+        weight_dtypes: tuple[str, ...],
+        dilated: bool = False,
+        grouped: bool = False,
     ) -> str | None:
         """Why a kernel for these dtypes does not take this layer, or None where it does.
 
-        ``dilated`` says whether the kernel can dilate.
+        ``dilated`` and ``grouped`` say whether the kernel can dilate and has groups.
         """
         if self.weight is None:
             return "its weight is not a constant"
-        if self.groups != 1:
+        if not grouped and self.groups != 1:
             return f"it has {self.groups} groups; the kernels take one"
         if not dilated and set(self.dilation) != {1}:
             return f"its dilation is {self.dilation}; the kernel takes (1, 1)"

@@ -83,6 +83,7 @@ OVERRIDES: Mapping[str, Evaluator] = {
     "relax.add": _alu("add"),
     "relax.maximum": _alu("max"),
     "relax.minimum": _alu("min"),
+    "relax.multiply": _alu("mul"),
     "relax.right_shift": _alu("shr"),
     "relax.clip": clip,
     "relax.nn.relu": relu,

@@ -1,0 +1,88 @@
+"""Convolutions and dense layers on packed tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+
+from bench.layout import Layout
+from bench.operators.dense import dense
+from bench.passes.packing import GraphPacker, Packed
+from bench.passes.plain_layer import PlainLayer
+from bench.passes.vta.constants import Constants
+from bench.passes.vta.grouped import blocked_groups
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Rewrites layers for blocks of ``batch`` images and ``block`` channels.
+
+    Without ``grouped`` a kernel multiplies all input channels, and those of other groups meet zeros.
+    """
+
+    batch: int
+    block: int
+    constants: Constants
+    grouped: bool
+
+    def pack(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
+        """Emit a layer on packed data; its weight is a constant."""
+        if layer.operator == "dense":
+            return self._dense(packer, var, layer)
+        data = packer.packed(layer.data, self.layout("NCHW"), axes="NCHW", multiples={})
+        return self._convolution(packer, var, layer, data)
+
+    def layout(self, axes: str) -> str:
+        """The layout of data whose plain form is ``axes``, NCHW or NC."""
+        return f"{axes}{self.batch}n{self.block}c"
+
+    def _convolution(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer, data: Packed) -> Packed:
+        weight, groups = self._weight(layer, data)
+        kernel_layout = f"OIHW{self.block}o{self.block}i"
+        convolution = relax.op.nn.conv2d(
+            data.var,
+            self.constants.weight(packer, var.name, weight, kernel_layout, axes="OIHW"),
+            strides=list(layer.strides),
+            padding=list(layer.padding),
+            dilation=list(layer.dilation),
+            groups=groups,
+            data_layout=data.layout.text,
+            kernel_layout=kernel_layout,
+            out_layout=data.layout.text,
+            out_dtype="int32",
+        )
+        return Packed(packer.emit(var.name, convolution), data.layout, "NCHW", layer.result_shape)
+
+    def _weight(self, layer: PlainLayer, data: Packed) -> tuple[np.ndarray, int]:
+        """The weight OIHW with its input channels where the data have theirs, and its number of groups."""
+        assert layer.weight is not None
+        if layer.groups == 1 and not data.channels:
+            return layer.weight, 1
+        weight, groups = blocked_groups(
+            layer.weight,
+            groups=layer.groups,
+            channels=data.channels or range(layer.data_shape[1]),
+            inputs=data.extents["C"],
+            block=self.block if self.grouped else data.extents["C"],
+        )
+        return weight, groups
+
+    def _dense(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
+        assert layer.weight is not None
+        layout = self.layout("NC")
+        data = packer.packed(layer.data, layout, axes="NC", multiples={})
+        weight = layer.weight
+        if data.channels:
+            weight = np.zeros((len(layer.weight), data.extents["C"]), layer.weight.dtype)
+            weight[:, list(data.channels)] = layer.weight
+        weight_layout = f"NC{self.block}n{self.block}c"
+        product = dense(
+            data.var,
+            self.constants.weight(packer, var.name, weight, weight_layout, axes="NC"),
+            data_layout=layout,
+            weight_layout=weight_layout,
+            out_layout=layout,
+        )
+        return Packed(packer.emit(var.name, product), Layout.parse(layout), "NC", layer.result_shape)
