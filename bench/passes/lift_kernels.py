@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import tvm
 from tvm import relax
@@ -60,24 +61,41 @@ def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[re
     return chain
 
 
+@dataclass(frozen=True)
+class Group:
+    """Bindings of ``main`` that become one private function, each the only reader of the one before."""
+
+    bindings: Sequence[relax.VarBinding]
+    name: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
 def lift_kernels(
     mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing
 ) -> tuple[tvm.IRModule, dict[str, Lifted]]:
     """Move each packed tensor operator, and what ``absorb`` takes with it, to a private function.
 
-    Returns the module and what was lifted, by the binding of the operator. Parameters of a kernel are its
-    data, then its constants of more than one element, in the order in which they are first used; scalar
+    Returns the module and what was lifted, by the binding of the operator.
+    """
+    bindings = bindings_of(mod["main"])
+    groups = []
+    for start, binding in enumerate(bindings):
+        if is_packed_operator(binding.value):
+            members = [binding, *absorb(following_chain(bindings, start))]
+            groups.append(Group(members, f"{binding.var.name}_kernel"))
+    return lift_groups(mod, groups)
+
+
+def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModule, dict[str, Lifted]]:
+    """Move each group of bindings of ``main`` to a private function.
+
+    Returns the module and what was lifted, by the first binding of each group. Parameters of a function are
+    its tensors and its constants of more than one element, in the order in which they are first used; scalar
     constants stay inside.
     """
     main = mod["main"]
-    bindings = bindings_of(main)
-    absorbed: set[relax.Var] = set()
-    kernels: dict[relax.Var, list[relax.VarBinding]] = {}
-    for start, binding in enumerate(bindings):
-        if is_packed_operator(binding.value):
-            group = [binding, *absorb(following_chain(bindings, start))]
-            kernels[group[-1].var] = group
-            absorbed.update(member.var for member in group)
+    last = {group.bindings[-1].var: group for group in groups}
+    absorbed = {member.var for group in groups for member in group.bindings}
     builder = relax.BlockBuilder()
     new: dict[relax.Var, relax.Expr] = {}
     results: dict[str, Lifted] = {}
@@ -85,14 +103,16 @@ def lift_kernels(
     new.update(zip(main.params, parameters, strict=True))
     with builder.function("main", parameters, attrs=function_attributes(main)):
         with builder.dataflow():
-            for binding in bindings:
-                if binding.var in kernels:
-                    group = kernels[binding.var]
-                    function, arguments = _kernel(group)
-                    variable = builder.add_func(function, f"{group[0].var.name}_kernel")
+            for binding in bindings_of(main):
+                if binding.var in last:
+                    group = last[binding.var]
+                    function, arguments = _kernel(group.bindings)
+                    if group.attributes:
+                        function = function.with_attrs(dict(group.attributes))
+                    variable = builder.add_func(function, group.name)
                     call = relax.Call(variable, [_substitute(argument, new) for argument in arguments])
                     new[binding.var] = builder.emit(call, binding.var.name)
-                    results[group[0].var.name] = Lifted(variable.name_hint, new[binding.var].name)
+                    results[group.bindings[0].var.name] = Lifted(variable.name_hint, new[binding.var].name)
                 elif binding.var not in absorbed:
                     new[binding.var] = builder.emit(_substitute(binding.value, new), binding.var.name)
             output = builder.emit_output(_substitute(main.body.body, new), "output")
