@@ -110,12 +110,12 @@ def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModul
                     if group.attributes:
                         function = function.with_attrs(dict(group.attributes))
                     variable = builder.add_func(function, group.name)
-                    call = relax.Call(variable, [_substitute(argument, new) for argument in arguments])
+                    call = relax.Call(variable, [substitute(argument, new) for argument in arguments])
                     new[binding.var] = builder.emit(call, binding.var.name)
                     results[group.bindings[0].var.name] = Lifted(variable.name_hint, new[binding.var].name)
                 elif binding.var not in absorbed:
-                    new[binding.var] = builder.emit(_substitute(binding.value, new), binding.var.name)
-            output = builder.emit_output(_substitute(main.body.body, new), "output")
+                    new[binding.var] = builder.emit(substitute(binding.value, new), binding.var.name)
+            output = builder.emit_output(substitute(main.body.body, new), "output")
         builder.emit_func_output(output)
     return builder.finalize(), results
 
@@ -156,7 +156,7 @@ def _operand(
     for argument, parameter in replaced:
         if argument.same_as(operand):
             return parameter
-    return _substitute(operand, new)
+    return substitute(operand, new)
 
 
 def _read(expression: relax.Expr) -> list[relax.Var]:
@@ -172,14 +172,15 @@ def _read(expression: relax.Expr) -> list[relax.Var]:
     return []
 
 
-def _substitute(expression: relax.Expr, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
+def substitute(expression: relax.Expr, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
+    """The expression with each variable replaced by what ``new`` has for it."""
     if isinstance(expression, relax.Var):
         return new[expression]
     if isinstance(expression, relax.Tuple):
-        return relax.Tuple([_substitute(field, new) for field in expression.fields])
+        return relax.Tuple([substitute(field, new) for field in expression.fields])
     if isinstance(expression, relax.TupleGetItem):
-        return relax.TupleGetItem(_substitute(expression.tuple_value, new), expression.index)
+        return relax.TupleGetItem(substitute(expression.tuple_value, new), expression.index)
     if isinstance(expression, relax.Call):
-        arguments = [_substitute(argument, new) for argument in expression.args]
+        arguments = [substitute(argument, new) for argument in expression.args]
         return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
     return expression

@@ -279,7 +279,8 @@ def carry_elementwise(packer: GraphPacker, var: relax.Var, call: relax.Call) -> 
         if present:
             arguments.append(present.var)
         elif isinstance(argument, GenericConst):
-            arguments.append(relax.const(packed_operand(call, argument.value.numpy(), first)))
+            operand = packed_operand(call, argument.value.numpy(), first)
+            arguments.append(relax.const(operand, str(operand.dtype)))
         else:
             arguments.append(argument)
     result = relax.Call(call.op, arguments, call.attrs, call.ty_args)

@@ -38,20 +38,20 @@ class Constants:
         One value a channel becomes (C/c, 1, 1, b, c), or (C/c, b, c) for two axes: what VTA's ALU reads.
         """
         if is_scalar(constant, like):
-            return relax.const(constant.reshape(()))
+            return _const(constant.reshape(()))
         if not is_per_channel(constant, like.shape):
             packed = pack_broadcast(constant, like)
-            return relax.const(packed[0] if packed.shape[0] == 1 else packed)
+            return _const(packed[0] if packed.shape[0] == 1 else packed)
         spatial = like.layout.rank - 4
         blocks = like.extents["C"] // like.layout.block("C")
         shape = (blocks, *(1,) * spatial, like.layout.block("N"), like.layout.block("C"))
         if self._fold or like.channels:
             full = (1,) * (len(like.axes) - constant.ndim) + constant.shape
             packed = pack_broadcast(constant.reshape(full), like)[0]
-            return relax.const(np.ascontiguousarray(np.broadcast_to(packed, shape)))
+            return _const(np.ascontiguousarray(np.broadcast_to(packed, shape)))
         channels = constant.reshape(-1, *(1,) * spatial)
         widths = [0, like.extents["C"] - len(channels), *(0,) * (2 * spatial)]
-        tensor: relax.Expr = relax.const(channels)
+        tensor: relax.Expr = _const(channels)
         if any(widths):
             tensor = packer.emit(f"{name}_constant_padded", relax.op.nn.pad(tensor, widths))
         split = [blocks, shape[-1], *(1,) * (spatial + 1)]
@@ -59,6 +59,11 @@ class Constants:
         order = [0, *range(2, spatial + 3), 1]
         tensor = packer.emit(f"{name}_constant_packed", relax.op.permute_dims(tensor, order))
         return packer.emit(f"{name}_constant", relax.op.broadcast_to(tensor, shape))
+
+
+def _const(constant: np.ndarray) -> relax.Expr:
+    """A constant of the array's own type: without it, relax.const makes int32 of int64."""
+    return relax.const(constant, str(constant.dtype))
 
 
 def is_scalar(constant: np.ndarray, like: Packed) -> bool:
