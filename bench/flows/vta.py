@@ -16,6 +16,7 @@ from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.passes.graph_pack import GraphPack, alu_chain
 from bench.passes.plain_layer import PlainLayer
+from bench.passes.vta.region import Mark
 from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
 from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
@@ -26,7 +27,10 @@ T = TypeVar("T")
 
 
 class VtaFlow:
-    """A :class:`bench.flows.flow.Flow` for one configuration of VTA (default: the Pynq sample)."""
+    """A :class:`bench.flows.flow.Flow` for one configuration of VTA (default: the Pynq sample).
+
+    ``start`` and ``stop`` narrow down what goes to VTA, as in :func:`bench.passes.graph_pack`.
+    """
 
     target = "vta"
     artefact = "VTA program"
@@ -34,13 +38,23 @@ class VtaFlow:
     data_dtype = "int8"
     overrides = vta.OVERRIDES
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(
+        self, config: Config | None = None, start: Mark | None = None, stop: Mark | None = None
+    ) -> None:
         self._config = config or Config()
+        self._start, self._stop = start, stop
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
         # The kernels have no groups yet: the weights of other groups are zeros.
-        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block, grouped=False)
+        rewrite = GraphPack(
+            mod,
+            batch=self._config.batch,
+            block=self._config.block,
+            start=self._start,
+            stop=self._stop,
+            grouped=False,
+        )
         return pack_and_lift(
             mod,
             target=self.target,

@@ -41,7 +41,7 @@ class Graph:
     def constant(self, shape: Shape, dtype: str = "int32") -> relax.Expr:
         return relax.const(full_range(self.rng, shape, dtype))
 
-    def int8(self, accumulator, name: str = "data"):  # type: ignore[no-untyped-def]
+    def int8(self, accumulator, name: str = "narrow"):  # type: ignore[no-untyped-def]
         shifted = self.emit(f"{name}_shifted", relax.op.right_shift(accumulator, relax.const(np.int32(9))))
         clipped = self.emit(f"{name}_clipped", relax.op.clip(shifted, -127, 127))
         return self.emit(name, relax.op.astype(clipped, "int8"))
