@@ -20,7 +20,7 @@ def add_to(commands: Any) -> None:
         "verify",
         help="run a schedule of your own on a target's machine and compare it with a reference",
         description="FILE.py defines the kernel: a scheduled PrimFunc, an IRModule, a Schedule, a VTA "
-        "program, or a function that schedules a PrimFunc. It is called NAME, or 'kernel'; 'reference' in the "
+        "program, or a function that schedules a PrimFunc; its name is NAME, or 'kernel'. 'reference' in the "
         "same file is a NumPy function or a PrimFunc, 'block' the PrimFunc that a function schedules.",
     )
     parser.add_argument("file", metavar="FILE.py[::NAME]", help="the kernel")
