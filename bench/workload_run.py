@@ -26,13 +26,16 @@ def run_workload(
     """Run ``workload`` on ``target`` and ``device``.
 
     ``scheme`` (fixed or pow2) replaces the quantisation that the target prefers. The verdict's ``accuracy``
-    has the share of right answers of the float network and of the integer graph. Errors are those of
+    has the share of right answers of the float network and of the integer graph, and is empty for a workload
+    without labels. Errors are those of
     :func:`bench.pipeline.run`.
     """
     flow = flow_for(target)
     progress("quantising")
+    # A target of uint8 data gets it wherever a tensor is never negative.
+    data_dtype = "mixed" if flow.data_dtype == "uint8" else flow.data_dtype
     module = quantize(
-        workload.module, workload.calibration, scheme=scheme or flow.scheme, data_dtype=flow.data_dtype
+        workload.module, workload.calibration, scheme=scheme or flow.scheme, data_dtype=data_dtype
     )
     inputs = quantize_input(module, workload.images)
     verdict = run(
@@ -45,6 +48,8 @@ def run_workload(
         timeout=timeout,
         progress=progress,
     )
+    if workload.labels is None:
+        return verdict
     accuracy = {
         "float": workload.accuracy(evaluate(workload.module, workload.images)),
         "integer": workload.accuracy(evaluate(module, inputs)),
