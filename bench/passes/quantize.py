@@ -8,6 +8,8 @@ float binding `relu1` is `relu1_requantized`. docs/quantisation.md shows both sc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tvm
 
@@ -30,6 +32,8 @@ def quantize(
     output_dtype: str | None = None,
     data_scale: str | None = None,
     weight_scale: str | None = None,
+    global_scale: float = 8.0,
+    skip_layers: Sequence[str | int] = (),
 ) -> tvm.IRModule:
     """Quantise `main` of a float module; the result takes and computes integers only.
 
@@ -38,14 +42,19 @@ def quantize(
 
     * `scheme`: "fixed" rescales by `bitexact.requantize`, a 31-bit multiplier and a shift; "pow2" has
       scales that are powers of two and rescales by add, shift, clip and astype, which is what VTA's ALU has.
-    * `data_dtype`: "int8", or "uint8" for data that are never negative.
+    * `data_dtype`: "int8"; "uint8" for data that are never negative; or "mixed", uint8 for each tensor that
+      is never negative and int8 for the others.
     * `rounding`: of "fixed" any of `bench.operators.ROUNDINGS`, of "pow2" half_up or floor.
     * `per_channel`: a weight scale for each output channel; by default so for "fixed", never for "pow2".
     * `output_dtype`: "int32" leaves the accumulators of the last layer, whose weight then has one scale, so
       that outputs can be compared; "int8" and "uint8" rescale them. By default int32 for "fixed" and int8
       for "pow2".
     * `data_scale`, `weight_scale`: "maximum" or "least_error" (`bench.passes.scales`); by default the
-      maximum for "fixed" and the least error for "pow2".
+      maximum for "fixed" and the least error for "pow2". `data_scale` may be "global": all data then have
+      the scale that reaches `global_scale`, whatever calibration says.
+    * `skip_layers`: layers to leave out of the 8 bits, by name or by index in the order of execution,
+      negative from the end. Their weights have up to 16 bits and their operands are int32, which no
+      accelerator takes: such a layer stays on the host, in integers as everything else.
 
     The function's attributes record `scheme`, `rounding`, `input_scale`, `output_scale` and, in `scales`, the
     scale of every binding that is quantised data: the float tensor is about the scale times the integers.
@@ -60,9 +69,11 @@ def quantize(
         output_dtype=output_dtype,
         data_scale=data_scale,
         weight_scale=weight_scale,
+        global_scale=global_scale,
+        skip_layers=skip_layers,
     )
     function = float_main(mod)
-    return Translation(function, calibrate(function, calibration), options).run()
+    return Translation(function, calibrate(function, calibration, values=options.needs_values), options).run()
 
 
 def quantize_input(mod: tvm.IRModule, images: np.ndarray) -> np.ndarray:

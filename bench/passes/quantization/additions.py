@@ -37,7 +37,7 @@ def _residual_side(translation: Translation, expression: Expr) -> Value:
     does, can then compute the layer before the addition.
     """
     value = translation.operand(expression)
-    if translation.options.power_of_two and translation.options.data_dtype == "int8":
+    if translation.options.power_of_two and translation.options.data_dtype != "uint8":
         return translation.data(value)
     return value if translation.uses(expression) == 1 else translation.data(value)
 

@@ -9,8 +9,9 @@ from bench.operators import ROUNDINGS
 from bench.passes.scales import METHODS
 
 SCHEMES = ("fixed", "pow2")
-DATA_DTYPES = ("int8", "uint8")
+DATA_DTYPES = ("int8", "uint8", "mixed")
 OUTPUT_DTYPES = ("int8", "uint8", "int32")
+GLOBAL = "global"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Options:
     output_dtype: str
     data_scale: str
     weight_scale: str
+    global_scale: float
+    skip_layers: tuple[str | int, ...]
 
     @staticmethod
     def check(
@@ -35,10 +38,11 @@ class Options:
         output_dtype: str | None,
         data_scale: str | None,
         weight_scale: str | None,
+        global_scale: float,
+        skip_layers: Sequence[str | int],
     ) -> Options:
         """The options that these arguments mean; ValueError names the one that is none."""
         _one_of("scheme", scheme, SCHEMES)
-        _one_of("data_dtype", data_dtype, DATA_DTYPES)
         power_of_two = scheme == "pow2"
         _one_of(
             f"rounding of scheme {scheme!r}", rounding, ("half_up", "floor") if power_of_two else ROUNDINGS
@@ -56,12 +60,28 @@ class Options:
             output_dtype=output_dtype or ("int8" if power_of_two else "int32"),
             data_scale=data_scale or default_method,
             weight_scale=weight_scale or default_method,
+            global_scale=float(global_scale),
+            skip_layers=(skip_layers,) if isinstance(skip_layers, str) else tuple(skip_layers),
         )
 
     def __post_init__(self) -> None:
+        _one_of("data_dtype", self.data_dtype, DATA_DTYPES)
         _one_of("output_dtype", self.output_dtype, OUTPUT_DTYPES)
-        _one_of("data_scale", self.data_scale, METHODS)
+        _one_of("data_scale", self.data_scale, (*METHODS, GLOBAL))
         _one_of("weight_scale", self.weight_scale, METHODS)
+        if not 0 < self.global_scale < float("inf"):
+            raise ValueError(f"global_scale {self.global_scale} is not above 0")
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether scales are chosen by more than the ends of the calibrated values."""
+        return self.data_scale == "least_error"
+
+    def data_type(self, *, non_negative: bool) -> str:
+        """Element type of a tensor as data."""
+        if self.data_dtype != "mixed":
+            return self.data_dtype
+        return "uint8" if non_negative else "int8"
 
 
 def _one_of(name: str, value: str, valid: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from tvm import relax
 
 from bench.operators import requantize
-from bench.passes.quantization.value import Value, limits, within_int32
+from bench.passes.quantization.value import RELU, Value, limits, within_int32
 from bench.passes.scales import fixed_point
 
 if TYPE_CHECKING:
@@ -28,6 +28,22 @@ def multiply(translation: Translation, value: Value, name: str, scale: float, dt
         out_dtype=dtype,
     )
     return translation.emit(name, call)
+
+
+def multiply_and_clip(
+    translation: Translation, value: Value, name: str, scale: float, dtype: str
+) -> relax.Var:
+    """Emit the rescaling of "fixed" to data, which saturates; and bounds that are narrower than the type.
+
+    A rounding keeps the order of its operands, so that bounds that are integers of the new scale may come
+    after it.
+    """
+    if value.pending == RELU and dtype != "uint8":
+        value = translation.settle(value)
+    if value.pending is None or value.pending.steps(scale, dtype) == limits(dtype):
+        return multiply(translation, value, name, scale, dtype)
+    rescaled = multiply(translation, value, f"{value.name}_rescaled", scale, dtype)
+    return translation.emit(name, relax.op.clip(rescaled, *value.pending.steps(scale, dtype)))
 
 
 def rescale(translation: Translation, value: Value, scale: float) -> Value:
@@ -52,9 +68,7 @@ def shift_and_clip(translation: Translation, value: Value, name: str, scale: flo
     elif bits < 0:
         shifted = shift_left(translation, replace(value, expression=expression), scale)
         expression = shifted.expression
-    low, high = limits(dtype)
-    if value.pending_relu:
-        low = 0
+    low, high = value.pending.steps(scale, dtype) if value.pending else limits(dtype)
     expression = translation.emit(f"{stem}_clipped", relax.op.clip(expression, low, high))
     return translation.emit(name, relax.op.astype(expression, dtype))
 

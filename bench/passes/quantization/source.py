@@ -7,8 +7,10 @@ import tvm
 from tvm import relax
 from tvm.ir import Call, Op
 
-from bench.evaluate import evaluate_all
+from bench.evaluate import evaluate
 from bench.passes.quantization.registry import TRANSLATORS
+
+SAMPLED = 1 << 18
 
 
 def float_main(mod: tvm.IRModule) -> relax.Function:
@@ -39,8 +41,12 @@ def float_main(mod: tvm.IRModule) -> relax.Function:
     return function
 
 
-def calibrate(function: relax.Function, calibration: np.ndarray) -> dict[str, np.ndarray]:
-    """Evaluate the float graph on the calibration data: every binding, and the input by its name."""
+def calibrate(function: relax.Function, calibration: np.ndarray, *, values: bool) -> dict[str, np.ndarray]:
+    """Evaluate the float graph on the calibration data: every binding, and the input by its name.
+
+    Of each tensor the smallest and the largest value are kept; with `values` evenly spaced ones as well, at
+    most `SAMPLED` for each evaluation.
+    """
     (parameter,) = function.params
     shape = tuple(int(extent) for extent in parameter.ty.shape)
     calibration = np.asarray(calibration, np.float32)
@@ -52,8 +58,26 @@ def calibrate(function: relax.Function, calibration: np.ndarray) -> dict[str, np
         chunk = calibration[start : start + batch]
         # The batch of the graph is fixed: what is missing is repeated and not looked at.
         filled = np.resize(chunk, shape)
-        for name, value in {parameter.name: filled, **evaluate_all(function, filled)}.items():
-            recorded.setdefault(name, []).append(
-                value[: len(chunk)] if value.shape[:1] == (batch,) else value
-            )
-    return {name: np.concatenate(values) for name, values in recorded.items()}
+        record = _Samples(recorded, batch=batch, count=len(chunk), values=values)
+        record[parameter.name] = filled
+        evaluate(function, filled, record=record)
+    return {name: np.concatenate(samples) for name, samples in recorded.items()}
+
+
+class _Samples(dict[str, np.ndarray]):
+    """A record of one evaluation that keeps no tensor, but adds a sample of it to what was recorded."""
+
+    def __init__(
+        self, recorded: dict[str, list[np.ndarray]], *, batch: int, count: int, values: bool
+    ) -> None:
+        super().__init__()
+        self._recorded = recorded
+        self._batch, self._count, self._values = batch, count, values
+
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
+        if value.shape[:1] == (self._batch,):
+            value = value[: self._count]
+        samples = self._recorded.setdefault(name, [])
+        samples.append(np.array([value.min(), value.max()]))
+        if self._values:
+            samples.append(value.reshape(-1)[:: -(-value.size // SAMPLED)].copy())

@@ -9,10 +9,12 @@ import tvm
 from tvm import relax
 from tvm.ir import Call, Expr
 
-from bench.passes.quantization.options import Options
+from bench.passes.quantization.alignment import aligned_tensors
+from bench.passes.quantization.options import GLOBAL, Options
 from bench.passes.quantization.registry import TRANSLATORS
-from bench.passes.quantization.rescaling import multiply, shift_and_clip
-from bench.passes.quantization.value import Value, check_sign, data_bound, limits
+from bench.passes.quantization.rescaling import multiply_and_clip, shift_and_clip
+from bench.passes.quantization.skipping import LAYERS, skipped_layers
+from bench.passes.quantization.value import Value, along, check_sign, data_bound, limits
 from bench.passes.scales import choose_scale
 
 
@@ -31,23 +33,28 @@ class Translation:
         self.bindings: list[relax.VarBinding] = []
         self.values: dict[relax.Var, Value] = {}
         self.producers: dict[relax.Var, Expr] = {}
-        self.requantized: dict[tuple[str, str], Value] = {}
+        self.names: set[str] = set()
+        self.requantized: dict[tuple[str, str, float], Value] = {}
+        self.skipped = skipped_layers(function, options.skip_layers)
+        self.aligned = aligned_tensors(function)
 
     def run(self) -> tvm.IRModule:
         """Translate the function and return the module of the integer one."""
         (parameter,) = self.function.params
-        dtype = self.options.data_dtype
-        check_sign(parameter.name, bool(self.floats[parameter.name].min() >= 0), dtype)
+        non_negative = bool(self.floats[parameter.name].min() >= 0)
+        dtype = self.options.data_type(non_negative=non_negative)
+        check_sign(parameter.name, non_negative, dtype)
         data = relax.Var(parameter.name, relax.TensorType(parameter.ty.shape, dtype))
         entry = Value(
             name=parameter.name,
             expression=data,
-            scale=self.data_scale(parameter.name, dtype),
+            scale=np.asarray(self.data_scale(parameter.name, dtype)),
             bound=data_bound(dtype),
             quantized=True,
             non_negative=dtype == "uint8",
         )
         self.values[parameter] = entry
+        self.names.add(parameter.name)
         float_bindings = [binding for block in self.function.body.blocks for binding in block.bindings]
         self.producers = {binding.var: binding.value for binding in float_bindings}
         self.last_layer = self.layer_of_output()
@@ -87,9 +94,14 @@ class Translation:
     # --- what translators call ------------------------------------------------------------------------
 
     def emit(self, name: str, expression: Expr) -> relax.Var:
-        """Bind an expression to a new variable of exactly this name."""
+        """Bind an expression to a new variable of this name, numbered where there is one already."""
         expression = self.builder.normalize(expression)
-        variable = relax.DataflowVar(name, expression.ty)
+        unique, repeats = name, 0
+        while unique in self.names:
+            repeats += 1
+            unique = f"{name}_{repeats}"
+        self.names.add(unique)
+        variable = relax.DataflowVar(unique, expression.ty)
         self.bindings.append(relax.VarBinding(variable, expression))
         return variable
 
@@ -110,7 +122,15 @@ class Translation:
 
     def data(self, value: Value) -> Value:
         """Give a tensor as data: unchanged, or rescaled from its accumulators."""
-        return value if value.quantized else self.requantize(value, self.options.data_dtype)
+        if value.quantized:
+            return value
+        return self.requantize(value, self.options.data_type(non_negative=value.non_negative))
+
+    def data_of(self, value: Value, dtype: str, scale: float) -> Value:
+        """Give a tensor as data of a type and scale: unchanged where it has both."""
+        if value.quantized and value.dtype == dtype and float(value.scale) == scale:
+            return value
+        return self.requantize(self.accumulator(value), dtype, scale=scale)
 
     def accumulator(self, value: Value) -> Value:
         """Give a tensor as int32: unchanged, or widened."""
@@ -120,47 +140,53 @@ class Translation:
         return replace(value, expression=wide, quantized=False)
 
     def settle(self, value: Value) -> Value:
-        """Carry out a ReLU that no rescaling takes over."""
-        if not value.pending_relu:
+        """Carry out the bounds that no rescaling takes over, on an int32 tensor."""
+        if value.pending is None:
             return value
-        result = self.emit(value.name, relax.op.nn.relu(value.expression))
-        return replace(value, expression=result, pending_relu=False)
+        low, high = value.pending.low, value.pending.high
+        expression = value.expression
+        if low == 0:
+            expression = self.emit(value.name, relax.op.nn.relu(expression))
+        elif low > -np.inf:
+            expression = self.emit(value.name, relax.op.maximum(expression, _int32_bound(low, value)))
+        if high < np.inf:
+            expression = self.emit(value.name, relax.op.minimum(expression, _int32_bound(high, value)))
+        return replace(value, expression=expression, pending=None)
 
-    def requantize(self, value: Value, dtype: str) -> Value:
-        """Rescale an accumulator to quantised data of the scale that calibration gives its float tensor."""
-        key = value.name, dtype
+    def requantize(self, value: Value, dtype: str, *, scale: float | None = None) -> Value:
+        """Rescale an accumulator to quantised data, of the scale of its float tensor where none is given."""
+        scale = self.data_scale(value.name, dtype) if scale is None else scale
+        key = value.name, dtype, scale
         if key not in self.requantized:
             check_sign(value.name, value.non_negative, dtype)
-            scale = float(self.data_scale(value.name, dtype))
-            name = f"{value.name}_requantized"
-            if self.options.power_of_two:
-                expression = shift_and_clip(self, value, name, scale, dtype)
-            else:
-                if dtype != "uint8":
-                    value = self.settle(value)
-                expression = multiply(self, value, name, scale, dtype)
+            rescaling = shift_and_clip if self.options.power_of_two else multiply_and_clip
+            expression = rescaling(self, value, f"{value.name}_requantized", scale, dtype)
             self.requantized[key] = replace(
                 value,
                 expression=expression,
                 scale=np.asarray(scale),
                 bound=data_bound(dtype),
                 quantized=True,
-                pending_relu=False,
+                pending=None,
             )
         return self.requantized[key]
 
-    def data_scale(self, name: str, dtype: str) -> np.ndarray:
-        """Scale that calibration gives the float tensor of a binding."""
+    def data_scale(self, name: str, dtype: str) -> float:
+        """Scale of the float tensor of a binding as data: global, or as calibration gives it."""
         low, high = limits(dtype)
         options = self.options
-        scale = choose_scale(
-            self.floats[name],
+        if options.data_scale == GLOBAL:
+            real = options.global_scale
+            if options.power_of_two:
+                real = 2.0 ** np.ceil(np.log2(real))
+            return float(real / (256 if dtype == "uint8" else 128))
+        return choose_scale(
+            self.floats[self.aligned.get(name, name)],
             low=low,
             high=high,
             power_of_two=options.power_of_two,
             method=options.data_scale,
         )
-        return np.asarray(scale)
 
     # --- the end of the graph -------------------------------------------------------------------------
 
@@ -173,7 +199,7 @@ class Translation:
                 variable = expression
                 continue
             operands = [argument for argument in expression.args if isinstance(argument, relax.Var)]
-            if expression.op.name in ("relax.nn.conv2d", "relax.matmul"):
+            if expression.op.name in LAYERS:
                 return variable
             if expression.op.name not in ("relax.add", "relax.nn.relu") or len(operands) != 1:
                 return None
@@ -191,3 +217,10 @@ class Translation:
         else:
             result = self.requantize(value, self.options.output_dtype)
         return replace(result, name=getattr(result.expression, "name", result.name))
+
+
+def _int32_bound(bound: float, value: Value) -> Expr:
+    """A real bound in units of an accumulator, for each channel where its scale is one for each."""
+    steps = along(np.rint(bound / value.scale), value.axis, len(value.shape))
+    info = np.iinfo(np.int32)
+    return relax.const(np.clip(steps, info.min, info.max).astype(np.int32))

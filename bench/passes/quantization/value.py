@@ -13,7 +13,8 @@ class Value:
     """A tensor of the integer graph and what it stands for.
 
     The float tensor of binding `name` is about `expression` · `scale`; `scale` is a scalar, or has the
-    shape of the channels along `axis`. `pending_relu` is a ReLU that the next rescaling takes over.
+    shape of the channels along `axis`. `pending` are bounds of the real values, those of a ReLU for
+    instance, that the next rescaling takes over.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Value:
     """Of the type of data, and not an int32 accumulator."""
     non_negative: bool
     axis: int = 1
-    pending_relu: bool = False
+    pending: Bounds | None = None
 
     @property
     def dtype(self) -> str:
@@ -36,6 +37,28 @@ class Value:
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
         return tuple(int(extent) for extent in self.expression.ty.shape)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A range of real values that an activation keeps its results in."""
+
+    low: float
+    high: float
+
+    def within(self, other: Bounds | None) -> Bounds:
+        """Both, one after the other in whatever order."""
+        if other is None:
+            return self
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        return Bounds(min(low, high), high)
+
+    def steps(self, scale: float, dtype: str) -> tuple[int, int]:
+        """The bounds as integers of a scale, within the range of a type of data."""
+        return tuple(int(np.clip(np.rint(bound / scale), *limits(dtype))) for bound in (self.low, self.high))  # type: ignore[return-value]
+
+
+RELU = Bounds(0.0, np.inf)
 
 
 def limits(dtype: str) -> tuple[int, int]:
