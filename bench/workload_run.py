@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.compare.similarity import cosine_similarity
 from bench.compare.verdict import Verdict
 from bench.evaluate import evaluate
 from bench.faults import Fault
@@ -27,7 +28,7 @@ def run_workload(
 
     ``scheme`` (fixed or pow2) replaces the quantisation that the target prefers. The verdict's ``accuracy``
     has the share of right answers of the float network and of the integer graph, and is empty for a workload
-    without labels. Errors are those of
+    without labels; ``similarity`` is the cosine between their results. Errors are those of
     :func:`bench.pipeline.run`.
     """
     flow = flow_for(target)
@@ -48,10 +49,8 @@ def run_workload(
         timeout=timeout,
         progress=progress,
     )
-    if workload.labels is None:
-        return verdict
-    accuracy = {
-        "float": workload.accuracy(evaluate(workload.module, workload.images)),
-        "integer": workload.accuracy(evaluate(module, inputs)),
-    }
-    return replace(verdict, accuracy=accuracy)
+    scores, integers = evaluate(workload.module, workload.images), evaluate(module, inputs)
+    accuracy = {}
+    if workload.labels is not None:
+        accuracy = {"float": workload.accuracy(scores), "integer": workload.accuracy(integers)}
+    return replace(verdict, accuracy=accuracy, similarity=cosine_similarity(scores, integers))

@@ -116,7 +116,8 @@ def _print(workload: str, images: int, verdicts: list[Verdict], *, verbose: bool
     accuracies = {verdict.accuracy["float"] for verdict in verdicts if verdict.accuracy}
     floats = " or ".join(f"{100 * accuracy:.1f} %" for accuracy in sorted(accuracies))
     counted = f"{images} image" if images == 1 else f"{images} images"
-    print(f"{workload}, {counted}" + (f": float accuracy {floats}" if floats else ""))
+    quality = f"float accuracy {floats}" if floats else _similarity(verdicts)
+    print(f"{workload}, {counted}: {quality}")
     if verbose:
         for verdict in verdicts:
             if verdict.layers:
@@ -125,6 +126,12 @@ def _print(workload: str, images: int, verdicts: list[Verdict], *, verbose: bool
     for verdict in verdicts:
         if text := details(verdict):
             print(f"\n{text}")
+
+
+def _similarity(verdicts: list[Verdict]) -> str:
+    """How far the results are from those of the float network, where nobody knows which are right."""
+    cosines = sorted({f"{verdict.similarity:.3f}" for verdict in verdicts if verdict.similarity is not None})
+    return f"no labels; cosine of float and integer results {' or '.join(cosines)}"
 
 
 def _usage_error(message: str) -> int:

@@ -83,6 +83,9 @@ class NetworkBuilder:
         without `normalize` the weight and a small bias are as drawn.
         """
         weight = self._weight((channels, source.channels // groups, kernel, kernel))
+        if groups == source.channels > 1:
+            # Of neighbours that are alike, filters without a mean would leave little but noise.
+            weight = weight + np.sqrt(np.float32(2)) / kernel
         padding = kernel // 2
         sample = convolve(
             source.sample,
@@ -214,7 +217,7 @@ class NetworkBuilder:
             gamma = gain * self._generator.uniform(0.8, 1.2, channels)
             beta = gain * 0.2 * self._generator.standard_normal(channels)
             # A channel that hardly varies over the sample is not blown up.
-            scale = (gamma / np.maximum(deviation, 0.1 * deviation.mean() + 1e-6)).astype(np.float32)
+            scale = (gamma / np.maximum(deviation, 0.5 * deviation.mean() + 1e-6)).astype(np.float32)
             bias = (beta - mean * scale).astype(np.float32)
         shape = [-1 if position == axis else 1 for position in range(weight.ndim)]
         return (

@@ -53,5 +53,5 @@ def _block(
     result = builder.convolution(f"{name}_depthwise", result, inner, 3, stride=stride, groups=inner)
     result = builder.relu6(f"{name}_relu2", result)
     residual = stride == 1 and source.channels == channels
-    result = builder.convolution(f"{name}_project", result, channels, 1, gain=0.5 if residual else 1.0)
+    result = builder.convolution(f"{name}_project", result, channels, 1, gain=0.15 if residual else 1.0)
     return builder.add(f"{name}_residual", result, source) if residual else result
