@@ -74,6 +74,11 @@ def a_seed(value: str) -> int:
     return int(value)
 
 
+def an_image_size(value: str) -> int:
+    """A positive number of pixels."""
+    return int(_positive(value, int, "a whole number of pixels"))
+
+
 def a_timeout(value: str) -> float:
     """A positive number of seconds."""
     return _positive(value, float, "a number of seconds")
