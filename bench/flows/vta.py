@@ -47,7 +47,7 @@ class VtaFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
-        # The kernels have no groups yet: the weights of other groups are zeros.
+        # The kernels are plain convolutions: what groups leave out, and what is spread out, is zeros.
         rewrite = GraphPack(
             mod,
             batch=self._config.batch,
@@ -55,6 +55,7 @@ class VtaFlow:
             start=self._start,
             stop=self._stop,
             grouped=False,
+            transposed=False,
         )
         return pack_and_lift(
             mod,

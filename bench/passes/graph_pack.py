@@ -68,6 +68,8 @@ class GraphPack:
     ``for_machine`` takes only what programs of the machine compute: a layer with the chain of ALU operators
     behind it, because VTA stores the low 8 bits of its accumulators, so what leaves it is an int8 tensor.
     ``grouped`` says whether kernels have groups; without, the weights of other groups are zeros.
+    ``transposed`` says whether there is a kernel for a transposed convolution; without, it becomes a plain
+    one of data that are spread out with zeros.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class GraphPack:
         fold: bool = True,
         for_machine: bool = True,
         grouped: bool = True,
+        transposed: bool = True,
     ) -> None:
         for name, factor in (("bfactor", batch), ("cfactor", block)):
             if factor < 1:
@@ -94,7 +97,7 @@ class GraphPack:
         self._weight_bits = weight_bits
         self._for_machine = for_machine
         constants = Constants(fold=fold)
-        self._layers = Layers(batch, block, constants, grouped)
+        self._layers = Layers(batch, block, constants, grouped, transposed)
         self._carried = Carried(constants, for_alu=for_machine)
 
     def __call__(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
@@ -102,7 +105,7 @@ class GraphPack:
         layer = plain_layer(call)
         if layer is None:
             return None
-        return self._why_not(layer, var) or self._layers.pack(packer, var, layer)
+        return self._why_not(layer, var) or self._layers.pack(packer, var, layer, call)
 
     def carry(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
         """An operator between the layers: a :data:`bench.passes.packing.Carry`."""
@@ -111,7 +114,7 @@ class GraphPack:
     def _why_not(self, layer: PlainLayer, var: relax.Var) -> str | None:
         if self._positions[var] not in self._region:
             return "it stands outside of start and stop"
-        reason = layer.why_not(data_dtypes=("int8",), weight_dtypes=("int8",), grouped=True)
+        reason = layer.why_not(data_dtypes=("int8",), weight_dtypes=("int8",), grouped=True, transposed=True)
         if reason:
             return reason
         assert layer.weight is not None

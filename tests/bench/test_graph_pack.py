@@ -34,6 +34,12 @@ class Graph:
         weight = relax.const(full_range(self.rng, shape, "int8"))
         return self.emit(name, relax.op.nn.conv2d(data, weight, out_dtype="int32", **options))
 
+    def transposed(self, data, outputs: int, kernel: int = 3, name: str = "transposed", **options):  # type: ignore[no-untyped-def]
+        groups = options.get("groups", 1)
+        shape = (int(data.ty.shape[1]), outputs // groups, kernel, kernel)
+        weight = relax.const(full_range(self.rng, shape, "int8"))
+        return self.emit(name, relax.op.nn.conv2d_transpose(data, weight, out_dtype="int32", **options))
+
     def dense(self, data, units: int, name: str = "dense"):  # type: ignore[no-untyped-def]
         weight = full_range(self.rng, (int(data.ty.shape[1]), units), "int8")
         return self.emit(name, relax.op.matmul(data, relax.const(weight), out_dtype="int32"))
@@ -214,6 +220,25 @@ GRAPHS: dict[str, tuple[Build, Shape]] = {
     "groups of 3 channels": (lambda g, data: g.conv(data, 28, groups=7), (2, 21, 5, 5)),
     "depthwise": (lambda g, data: g.conv(data, 40, groups=40), (2, 40, 5, 5)),
     "depthwise times 2": (lambda g, data: g.conv(data, 64, groups=32), (2, 32, 5, 5)),
+    "transposed": (lambda g, data: g.transposed(data, 20), (2, 5, 4, 6)),
+    "transposed, stride 2": (
+        lambda g, data: g.transposed(data, 20, 4, strides=(2, 2), padding=(1, 1)),
+        (2, 5, 4, 6),
+    ),
+    "transposed, output padding": (
+        lambda g, data: g.transposed(data, 20, strides=(2, 3), padding=(1, 0, 0, 1), output_padding=(1, 2)),
+        (2, 5, 4, 6),
+    ),
+    "transposed, kernel below its stride": (
+        lambda g, data: g.transposed(data, 7, 2, strides=(3, 4)),
+        (2, 5, 4, 6),
+    ),
+    "transposed, cut at its edges": (lambda g, data: g.transposed(data, 7, 1, padding=(1, 1)), (2, 5, 4, 6)),
+    "transposed in groups": (lambda g, data: g.transposed(data, 6, groups=3, strides=(2, 2)), (2, 9, 4, 6)),
+    "transposed behind a gap": (
+        lambda g, data: g.transposed(g.int8(concatenated(g, data)), 6, strides=(2, 2)),
+        (1, 5, 4, 6),
+    ),
     "dense": (lambda g, data: g.dense(data, 33), (5, 17)),
     "dense with bias": (
         lambda g, data: g.emit("bias", relax.op.add(g.dense(data, 33), g.constant((33,)))),
@@ -224,6 +249,13 @@ GRAPHS: dict[str, tuple[Build, Shape]] = {
     "branches": (branches, (3, 5, 6, 7)),
     "concatenate padded channels": (concatenated, (3, 5, 6, 7)),
     "concatenate, then elementwise": (concatenated_then_elementwise, (3, 5, 6, 7)),
+    "U-Net": (unet, (2, 3, 8, 8)),
+    "repeat": (
+        lambda g, data: g.conv(
+            g.emit("twice", relax.op.repeat(g.int8(g.conv(data, 20)), 2, axis=3)), 5, name="end"
+        ),
+        (2, 5, 4, 6),
+    ),
     "max pool": (pooled("max_pool2d"), (3, 5, 6, 7)),
     "average pool": (pooled("avg_pool2d"), (3, 5, 6, 7)),
     "sum and dense": (mean_and_dense, (3, 5, 6, 7)),

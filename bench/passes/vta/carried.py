@@ -246,12 +246,23 @@ def _resize(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed)
     return replace(data, var=packer.emit(var.name, result), shape=tensor_shape(var))
 
 
+def _repeat(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed) -> Packed | None:
+    """A repetition of rows or columns, an upsampling by whole factors: the same on every channel."""
+    attributes = attributes_of(call)
+    axis = attributes["axis"]
+    if axis is None or int(axis) % len(data.axes) not in _HEIGHT_AND_WIDTH:
+        return None
+    result = relax.op.repeat(data.var, int(attributes["repeats"]), axis=int(axis) % len(data.axes))
+    return replace(data, var=packer.emit(var.name, result), shape=tensor_shape(var))
+
+
 _CARRIED: dict[str, Callable[[GraphPacker, relax.Var, relax.Call, Packed], Packed | None]] = {
     "relax.flatten": _flatten,
     "relax.image.resize2d": _resize,
     "relax.nn.avg_pool2d": _windowed,
     "relax.nn.max_pool2d": _windowed,
     "relax.nn.pad": _pad,
+    "relax.repeat": _repeat,
     "relax.reshape": _flatten,
     "relax.squeeze": _flatten,
 }

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import relax
 
+from bench.evaluate.graph import attributes_of
 from bench.layout import Layout
 from bench.operators.dense import dense
 from bench.passes.packing import GraphPacker, Packed
 from bench.passes.plain_layer import PlainLayer
 from bench.passes.vta.constants import Constants
 from bench.passes.vta.grouped import blocked_groups
+from bench.passes.vta.transposed import spread_out
 
 
 @dataclass(frozen=True)
 class Layers:
     """Rewrites layers for blocks of ``batch`` images and ``block`` channels.
 
-    Without ``grouped`` a kernel multiplies all input channels, and those of other groups meet zeros.
+    Without ``grouped`` a kernel multiplies all input channels, and those of other groups meet zeros. Without
+    ``transposed`` a transposed convolution becomes a plain one of the data with zeros between their elements.
     """
 
     batch: int
     block: int
     constants: Constants
     grouped: bool
+    transposed: bool
 
-    def pack(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
+    def pack(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer, call: relax.Call) -> Packed:
         """Emit a layer on packed data; its weight is a constant."""
         if layer.operator == "dense":
             return self._dense(packer, var, layer)
         data = packer.packed(layer.data, self.layout("NCHW"), axes="NCHW", multiples={})
-        return self._convolution(packer, var, layer, data)
+        if layer.operator == "conv2d":
+            return self._convolution(packer, var, layer, data)
+        if self.transposed and layer.groups == 1 and not data.channels:
+            return self._transposed(packer, var, layer, data, attributes_of(call)["output_padding"])
+        plain, spread = spread_out(packer, var, layer, data)
+        return self._convolution(packer, var, plain, spread)
 
     def layout(self, axes: str) -> str:
         """The layout of data whose plain form is ``axes``, NCHW or NC."""
@@ -48,6 +58,29 @@ class Layers:
             padding=list(layer.padding),
             dilation=list(layer.dilation),
             groups=groups,
+            data_layout=data.layout.text,
+            kernel_layout=kernel_layout,
+            out_layout=data.layout.text,
+            out_dtype="int32",
+        )
+        return Packed(packer.emit(var.name, convolution), data.layout, "NCHW", layer.result_shape)
+
+    def _transposed(
+        self,
+        packer: GraphPacker,
+        var: relax.Var,
+        layer: PlainLayer,
+        data: Packed,
+        output_padding: Sequence[int],
+    ) -> Packed:
+        assert layer.weight is not None
+        kernel_layout = f"IOHW{self.block}o{self.block}i"
+        convolution = relax.op.nn.conv2d_transpose(
+            data.var,
+            self.constants.weight(packer, var.name, layer.weight, kernel_layout, axes="IOHW"),
+            strides=list(layer.strides),
+            padding=list(layer.padding),
+            output_padding=list(output_padding),
             data_layout=data.layout.text,
             kernel_layout=kernel_layout,
             out_layout=data.layout.text,
