@@ -45,10 +45,10 @@ def fuse_vta(mod: tvm.IRModule) -> tvm.IRModule:
     Constants are folded first. The composites are vta_preprocessing (multiply, round, clip, cast to int8),
     vta_reshape_transpose (pad, reshape, transpose to blocks of channels), vta_conv2d (a packed convolution
     with what follows it) and vta_output (cast to float, multiply). Functions are named ``<composite>__<n>``,
-    n counting from 0 in the order of ``main``, with the attributes ``Composite``, ``PartitionedFromPattern``
-    and, for a convolution, ``ConvAttrs``. Their parameters are tensors and constants of more than one
-    element; scalar constants stay inside. What no pattern matches, such as the unpacking at the end of a
-    region, stays in ``main``.
+    n counting from 0 in the order of ``main``, with the attributes ``Composite``, ``PartitionedFromPattern``,
+    ``Result`` (the binding that it computes) and, for a convolution, ``ConvAttrs``. Their parameters are
+    tensors and constants of more than one element; scalar constants stay inside. What no pattern matches,
+    such as the unpacking at the end of a region, stays in ``main``.
     """
     mod = relax.transform.FoldConstant()(mod)
     bindings = bindings_of(mod["main"])
@@ -109,7 +109,12 @@ def _holds(composite: str, members: Sequence[relax.VarBinding]) -> bool:
 
 def _attributes(composite: str, members: Sequence[relax.VarBinding]) -> dict[str, Any]:
     operators = "".join(f"{_operator(member.value).partition(':')[0]}_" for member in members)
-    attributes: dict[str, Any] = {"Composite": composite, "PartitionedFromPattern": operators}
+    attributes: dict[str, Any] = {
+        "Composite": composite,
+        "PartitionedFromPattern": operators,
+        # Also keeps two equal functions apart, which TVM would otherwise make one.
+        "Result": members[-1].var.name,
+    }
     if composite == "vta_conv2d":
         attributes["ConvAttrs"] = _convolution_attributes(members[0].value)
     return attributes

@@ -58,6 +58,15 @@ def test_a_function_may_have_more_than_one_convolution() -> None:
     assert (kernels, strides) == ([[3, 3], [3, 3], [1, 1]], [[1, 1], [2, 2], [1, 1]])
 
 
+def test_two_equal_layers_are_two_functions() -> None:
+    def build(g: Graph, data):  # type: ignore[no-untyped-def]
+        return g.int8(g.conv(g.int8(g.conv(data, 16, name="conv1"), "one"), 16, name="conv2"), "two")
+
+    result = fused(build, (1, 16, 6, 6))
+    assert composites(result) == ["vta_reshape_transpose__0", "vta_conv2d__1", "vta_conv2d__2"]
+    assert [str(result[f"vta_conv2d__{n}"].attrs["Result"]) for n in (1, 2)] == ["one", "two"]
+
+
 def test_what_two_read_stays_outside_of_a_composite() -> None:
     def build(g: Graph, data):  # type: ignore[no-untyped-def]
         conv = g.conv(data, 20)

@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 
-from bench.evaluate import evaluate_all
+from bench.evaluate import evaluate, evaluate_all
 from bench.passes import graph_pack
+from bench.passes.graph_pack import GraphPack
 from bench.passes.lift_kernels import bindings_of
+from bench.passes.packing import GraphPacker
+from bench.passes.vta.carried import Carried
+from bench.passes.vta.constants import Constants
 from tests.bench.integer_graphs import full_range, module_of
 
 Shape = tuple[int, ...]
@@ -278,6 +282,24 @@ def test_a_packed_graph_keeps_its_values(name: str, blocks: tuple[int, int]) -> 
 def test_constants_packed_by_operators_keep_the_values(name: str) -> None:
     build, shape = GRAPHS[name]
     check(graph(build, shape), batch=2, block=8, fold=False)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_for_kernels_without_groups_keeps_its_values(name: str) -> None:
+    """As the machine's programs are today: plain convolutions, and arithmetic in the ALU's operators."""
+    build, shape = GRAPHS[name]
+    mod = graph(build, shape)
+    rewrite = GraphPack(mod, batch=2, block=8, for_machine=False, grouped=False, transposed=False)
+    carry = Carried(Constants(fold=True), for_alu=True)
+    packed = GraphPacker(mod, rewrite, carry=carry).run()
+    data = full_range(np.random.default_rng(1), shape, "int8")
+    np.testing.assert_array_equal(evaluate(packed, data), evaluate(mod, data))
+    convolutions = [each.value for each in bindings_of(packed["main"]) if _is_convolution(each.value)]
+    assert all(call.op.name == "relax.nn.conv2d" and int(call.attrs.groups) == 1 for call in convolutions)
+
+
+def _is_convolution(value: relax.Expr) -> bool:
+    return isinstance(value, relax.Call) and value.op.name.startswith("relax.nn.conv2d")
 
 
 @settings(max_examples=60, deadline=None)
