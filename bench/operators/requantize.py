@@ -76,8 +76,8 @@ def _infer(expression: Call) -> relax.TensorType:
     factors = static_shape(multiplier, "multiplier"), static_shape(shift, "shift")
     if factors[0] != factors[1] or not _fits(factors[0], shape, axis):
         raise ValueError(
-            f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be (), "
-            f"(C,) for axis {axis}, or broadcast in full rank, to data of shape {shape}"
+            f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be "
+            f"(), (C,) for axis {axis}, or broadcast in full rank, to data of shape {shape}"
         )
     if isinstance(shift, GenericConst):
         values = shift.value.numpy()
