@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.evaluate.dtypes import exact_product_type, is_integer, limits, wrap
+from bench.evaluate.int4 import operands
 from bench.evaluate.registry import OPERATORS, OperatorCall, evaluates
 from bench.layout import pack, unpack
 
@@ -28,6 +29,9 @@ for _name, _function in (
     ("maximum", np.maximum),
     ("minimum", np.minimum),
     ("negative", np.negative),
+    ("bitwise_and", np.bitwise_and),
+    ("bitwise_or", np.bitwise_or),
+    ("bitwise_xor", np.bitwise_xor),
 ):
     OPERATORS[f"relax.{_name}"] = _elementwise(_function)
 
@@ -118,7 +122,7 @@ def matmul(call: OperatorCall) -> np.ndarray:
 @evaluates("bitexact.dense")
 def dense(call: OperatorCall) -> np.ndarray:
     """Evaluate a packed dense layer on the unpacked operands, all padding included."""
-    data, weight = call.arguments
+    data, weight = operands(call)
     rows = unpack(data, call.attributes["data_layout"], target=_rows_first(call.attributes["data_layout"]))
     units = unpack(
         weight, call.attributes["weight_layout"], target=_rows_first(call.attributes["weight_layout"])

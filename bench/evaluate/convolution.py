@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.evaluate.arithmetic import product
+from bench.evaluate.int4 import operands
 from bench.evaluate.registry import OperatorCall, evaluates
 from bench.layout import pack, unpack
 
@@ -54,7 +55,7 @@ def convolve(
 @evaluates("relax.nn.conv2d", "bitexact.conv2d")
 def conv2d(call: OperatorCall) -> np.ndarray:
     """Evaluate a convolution on the unpacked operands, all channel padding included."""
-    data, weight = call.arguments
+    data, weight = operands(call)
     attributes = call.attributes
     result = convolve(
         unpack(data, attributes["data_layout"], target="NCHW"),
