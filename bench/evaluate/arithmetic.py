@@ -40,7 +40,8 @@ for _name, _function in (
 def relu(call: OperatorCall) -> np.ndarray:
     """Evaluate max(x, 0)."""
     (data,) = call.arguments
-    return np.maximum(data, data.dtype.type(0))
+    # Extrema of 4-bit values come out of NumPy as int8, in this operator and the next.
+    return np.maximum(data, data.dtype.type(0)).astype(data.dtype, copy=False)
 
 
 @evaluates("relax.clip")
@@ -54,7 +55,8 @@ def clip(call: OperatorCall) -> np.ndarray:
                 f"{call.operator} in {call.name!r}: {low}..{high} is not a range of {data.dtype}"
             )
         low, high = int(low), int(high)
-    return np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+    clipped = np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+    return clipped.astype(data.dtype, copy=False)
 
 
 @evaluates("relax.right_shift", "relax.left_shift")
