@@ -12,7 +12,8 @@ from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import LAUNCHES
-from bench.passes.hwnc import pack_hwnc
+from bench.passes.hwnc import HwncPack
+from bench.passes.legal_shapes import LEGAL
 from bench.passes.plain_layer import PlainLayer
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
@@ -28,10 +29,14 @@ class TensorCoreFlow:
     data_dtype = "int8"
     overrides = wmma.OVERRIDES
 
+    def __init__(self, *, extra_macs_limit: float | None = None) -> None:
+        """`extra_macs_limit`: what padding may cost (:class:`bench.passes.hwnc.HwncPack`); None: anything."""
+        self._rewrite = HwncPack(extra_macs_limit=extra_macs_limit)
+
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """HWNC layouts, padded to the tile."""
         return pack_and_lift(
-            mod, target=self.target, rewrite=pack_hwnc, generate=_primfunc, instruction=_instruction
+            mod, target=self.target, rewrite=self._rewrite, generate=_primfunc, instruction=_instruction
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -52,8 +57,8 @@ class TensorCoreFlow:
 
 
 def _instruction(layer: PlainLayer) -> str:
-    signedness = "s8" if layer.data_dtype == "int8" else "u8"
-    return f"wmma.mma m8n32k16 {signedness}"
+    element = layer.data_dtype.replace("uint", "u").replace("int", "s")
+    return f"wmma.mma {LEGAL[layer.data_dtype].instruction} {element}"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:

@@ -55,7 +55,9 @@ def pack_and_lift(
     layers = []
     for name, layer in _plain_layers(mod):
         kernel = by_layer.get(name)
-        report = Layer(name, layer.operator, layer.shapes, packer.refused.get(name), result=in_main[name])
+        unread = None if kernel else f"its layout is {layer.axes}, which the passes of {target} do not read"
+        why_not = packer.refused.get(name, unread)
+        report = Layer(name, layer.operator, layer.shapes, why_not, result=in_main[name])
         if kernel:
             report = replace(
                 report, instruction=instruction(layer), kernel=kernel.kernel, result=kernel.result
@@ -87,7 +89,7 @@ def _plain_layers(mod: tvm.IRModule) -> list[tuple[str, PlainLayer]]:
         for binding in bindings_of(mod["main"])
         if isinstance(binding.value, relax.Call)
     ]
-    found = [(name, plain_layer(call)) for name, call in calls]
+    found = [(name, plain_layer(call, any_layout=True)) for name, call in calls]
     return [(name, layer) for name, layer in found if layer]
 
 

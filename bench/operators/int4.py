@@ -1,4 +1,4 @@
-"""`bitexact.pack_int4`, `bitexact.unpack_int4`: between held 4-bit values and words of eight (`bench.int4`)."""
+"""`bitexact.pack_int4` and `bitexact.unpack_int4`: single 4-bit values and words of eight (`bench.int4`)."""
 
 from __future__ import annotations
 
