@@ -1,14 +1,14 @@
 """From a float Relax graph to an integer one, with scales from calibration data.
 
-Data are int8 or uint8 with one symmetric scale a tensor (zero point 0), weights int8, biases and
-accumulators int32. The integer graph keeps the names of the float one: the binding `conv1` is the int32
-result of the convolution, `conv1_bias` that with its bias, and the quantised tensor that stands for the
-float binding `relu1` is `relu1_requantized`. docs/quantisation.md shows both schemes.
+Data are int8 or uint8, or int4 or uint4, with one symmetric scale a tensor (zero point 0), weights int8 or
+int4, biases and accumulators int32. The integer graph keeps the names of the float one: the binding `conv1`
+is the int32 result of the convolution, `conv1_bias` that with its bias, and the quantised tensor that stands
+for the float binding `relu1` is `relu1_requantized`. docs/quantisation.md shows both schemes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,15 +17,18 @@ import tvm
 from tvm import relax
 from tvm.ir import Call, Expr, GenericConst, Op
 
-from bench.evaluate import evaluate_all
+from bench.evaluate import dtypes, evaluate_all
 from bench.evaluate.graph import attributes_of
 from bench.operators import ROUNDINGS, requantize
+from bench.passes.execution_order import executed_calls, layer_indices, selected_layers
 from bench.passes.scales import choose_channel_scales, choose_scale, fixed_point
 
 SCHEMES = ("fixed", "pow2")
 DATA_DTYPES = ("int8", "uint8")
 OUTPUT_DTYPES = ("int8", "uint8", "int32")
-_WEIGHT_LIMIT = 127
+BITS = (8, 4)
+LAYERS = frozenset({"relax.nn.conv2d", "relax.matmul"})
+_NARROW = {"int8": "int4", "uint8": "uint4"}
 # Bits below a quantised step in which the two sides of a residual addition meet ("fixed").
 _ALIGNMENT_BITS = 8
 
@@ -41,6 +44,8 @@ def quantize(
     output_dtype: str | None = None,
     data_scale: str | None = None,
     weight_scale: str | None = None,
+    bits: int = 8,
+    skip_layers: Collection[int] | None = None,
 ) -> tvm.IRModule:
     """Quantise `main` of a float module; the result takes and computes integers only.
 
@@ -57,6 +62,10 @@ def quantize(
       for "pow2".
     * `data_scale`, `weight_scale`: "maximum" or "least_error" (`bench.passes.scales`); by default the
       maximum for "fixed" and the least error for "pow2".
+    * `bits`: 8, or 4 for layers that multiply int4 (or uint4, if `data_dtype` is uint8) by int4. The input
+      is of `data_dtype` in any case.
+    * `skip_layers`: indices of the layers that stay at 8 bits, in the order of execution over convolutions
+      and matrix products; negative ones count from the end.
 
     The function's attributes record `scheme`, `rounding`, `input_scale`, `output_scale` and, in `scales`, the
     scale of every binding that is quantised data: the float tensor is about the scale times the integers.
@@ -71,6 +80,8 @@ def quantize(
         output_dtype=output_dtype,
         data_scale=data_scale,
         weight_scale=weight_scale,
+        bits=bits,
+        skip_layers=skip_layers,
     )
     function = _main(mod)
     return _Quantizer(function, _calibrate(function, calibration), options).run()
@@ -88,8 +99,13 @@ def quantize_input(mod: tvm.IRModule, images: np.ndarray) -> np.ndarray:
 
 
 def _limits(dtype: str) -> tuple[int, int]:
-    """Range of quantised data: symmetric for int8, so that -128 is left to saturation."""
-    return (0, 255) if dtype == "uint8" else (-127, 127)
+    """Range of quantised data and weights: symmetric for int8, so that -128 is left to saturation."""
+    return {"int8": (-127, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}[dtype]
+
+
+def _bound(dtype: str) -> int:
+    """Largest magnitude of a type of data."""
+    return max(map(abs, dtypes.limits(dtypes.numpy_dtype(dtype))))
 
 
 def _one_of(name: str, value: str, valid: Sequence[str]) -> None:
@@ -106,6 +122,8 @@ class _Options:
     output_dtype: str
     data_scale: str
     weight_scale: str
+    bits: int
+    skip_layers: tuple[int, ...]
 
     @staticmethod
     def check(
@@ -117,6 +135,8 @@ class _Options:
         output_dtype: str | None,
         data_scale: str | None,
         weight_scale: str | None,
+        bits: int,
+        skip_layers: Collection[int] | None,
     ) -> _Options:
         _one_of("scheme", scheme, SCHEMES)
         _one_of("data_dtype", data_dtype, DATA_DTYPES)
@@ -128,6 +148,8 @@ class _Options:
             raise ValueError(
                 "per_channel: scheme 'pow2' has one weight scale a tensor, a shift has no channels"
             )
+        if bits not in BITS:
+            raise ValueError(f"bits {bits} is none of {', '.join(map(str, BITS))}")
         default_method = "least_error" if power_of_two else "maximum"
         return _Options(
             power_of_two=power_of_two,
@@ -137,7 +159,14 @@ class _Options:
             output_dtype=output_dtype or ("int8" if power_of_two else "int32"),
             data_scale=data_scale or default_method,
             weight_scale=weight_scale or default_method,
+            bits=bits,
+            skip_layers=tuple(skip_layers or ()),
         )
+
+    @property
+    def narrow_dtype(self) -> str:
+        """Type of the data of layers that are not skipped."""
+        return self.data_dtype if self.bits == 8 else _NARROW[self.data_dtype]
 
     def __post_init__(self) -> None:
         _one_of("output_dtype", self.output_dtype, OUTPUT_DTYPES)
@@ -163,6 +192,11 @@ class _Value:
     non_negative: bool
     axis: int = 1
     pending_relu: bool = False
+
+    @property
+    def dtype(self) -> str:
+        """Element type of `expression`."""
+        return str(self.expression.ty.dtype)
 
 
 def _main(mod: tvm.IRModule) -> relax.Function:
@@ -228,6 +262,8 @@ class _Quantizer:
         self.values: dict[relax.Var, _Value] = {}
         self.producers: dict[relax.Var, Expr] = {}
         self.requantized: dict[tuple[str, str], _Value] = {}
+        indices = layer_indices(executed_calls(function), LAYERS)
+        self.narrow = frozenset(selected_layers(indices, options.skip_layers, what="quantize"))
 
     def run(self) -> tvm.IRModule:
         """Translate the function and return the module of the integer one."""
@@ -239,7 +275,7 @@ class _Quantizer:
             name=parameter.name,
             expression=data,
             scale=self.data_scale(parameter.name, dtype),
-            bound=255 if dtype == "uint8" else 128,
+            bound=_bound(dtype),
             quantized=True,
             non_negative=dtype == "uint8",
         )
@@ -254,6 +290,7 @@ class _Quantizer:
             {
                 "scheme": "pow2" if self.options.power_of_two else "fixed",
                 "rounding": self.options.rounding,
+                "bits": self.options.bits,
                 "input_scale": float(entry.scale),
                 "output_scale": float(result.scale),
                 "scales": {value.expression.name: float(value.scale) for value in self.requantized.values()},
@@ -321,15 +358,19 @@ class _Quantizer:
     ) -> _Value:
         """Quantise the weight of a convolution or dense layer and emit it on quantised data."""
         name = variable.name
-        data, weight = self.data(self.operand(call.args[0])), _constant(call.args[1])
+        narrow = variable in self.narrow
+        data_dtype = self.options.narrow_dtype if narrow else self.options.data_dtype
+        weight_dtype = "int4" if narrow and self.options.bits == 4 else "int8"
+        data, weight = self.data(self.operand(call.args[0]), data_dtype), _constant(call.args[1])
         if weight is None:
             raise ValueError(f"quantize: the weight of {name!r} must be a constant")
         if call.op.name == "relax.matmul" and weight.ndim != 2:
             raise ValueError(f"quantize: the weight of {name!r} has shape {weight.shape}; it must be (K, N)")
         one_scale = not self.options.per_channel or (variable == self.last_layer)
+        low, high = _limits(weight_dtype)
         choice: dict[str, Any] = {
-            "low": -_WEIGHT_LIMIT,
-            "high": _WEIGHT_LIMIT,
+            "low": low,
+            "high": high,
             "power_of_two": self.options.power_of_two,
             "method": self.options.weight_scale,
         }
@@ -338,19 +379,24 @@ class _Quantizer:
         else:
             scale = choose_channel_scales(weight, weight_axis, **choice)
         steps = np.rint(weight / _along(scale, weight_axis, weight.ndim))
-        integers = np.clip(steps, -_WEIGHT_LIMIT, _WEIGHT_LIMIT).astype(np.int8)
+        integers = np.clip(steps, low, high).astype(np.int8)
         taps = np.abs(np.moveaxis(integers.astype(np.int64), weight_axis, 0)).reshape(
             weight.shape[weight_axis], -1
         )
         return _Value(
             name=name,
-            expression=self.emit(name, build(data.expression, relax.const(integers))),
+            expression=self.emit(name, build(data.expression, self.weight(name, integers, weight_dtype))),
             scale=scale * data.scale,
             bound=_within_int32(name, int(taps.sum(axis=1).max()) * data.bound),
             quantized=False,
             non_negative=False,
             axis=axis,
         )
+
+    def weight(self, name: str, integers: np.ndarray, dtype: str) -> Expr:
+        """Give a weight as a constant of its type; TVM has no 4-bit constants, but converts 8-bit ones."""
+        constant = relax.const(integers)
+        return constant if dtype == "int8" else self.emit(f"{name}_weight", relax.op.astype(constant, dtype))
 
     def add(self, variable: relax.Var, call: Call) -> _Value:
         """Translate a bias or a residual addition."""
@@ -404,7 +450,7 @@ class _Quantizer:
             scale = min(float(side.scale) for side in sides)
             aligned = [self.shift_left(side, scale) for side in sides]
         else:
-            step = np.abs(self.floats[variable.name]).max() / _WEIGHT_LIMIT or 1.0
+            step = np.abs(self.floats[variable.name]).max() / _limits(self.options.narrow_dtype)[1] or 1.0
             scale = step / 2**_ALIGNMENT_BITS
             aligned = [self.rescale(side, scale) for side in sides]
         bound = _within_int32(variable.name, sum(side.bound for side in aligned))
@@ -427,7 +473,7 @@ class _Quantizer:
             value = replace(value, pending_relu=True)
             folds = self.options.power_of_two or self.options.data_dtype == "uint8"
             return value if folds else self.settle(value)
-        if str(value.expression.ty.dtype) == "uint8":
+        if value.dtype.startswith("uint"):
             return value
         return replace(value, expression=self.emit(variable.name, relax.op.nn.relu(value.expression)))
 
@@ -468,9 +514,20 @@ class _Quantizer:
             raise ValueError(f"quantize: operand {expression} is not the result of a binding")
         return self.values[expression]
 
-    def data(self, value: _Value) -> _Value:
-        """Give a tensor as data: unchanged, or rescaled from its accumulators."""
-        return value if value.quantized else self.requantize(value, self.options.data_dtype)
+    def data(self, value: _Value, dtype: str | None = None) -> _Value:
+        """Give a tensor as data: unchanged, or rescaled from its accumulators.
+
+        With a `dtype` data of the other width is converted to it: to more bits at the same scale, to fewer
+        by rescaling.
+        """
+        if not value.quantized:
+            return self.requantize(value, dtype or self.options.narrow_dtype)
+        if dtype in (None, value.dtype):
+            return value
+        if value.dtype in _NARROW:
+            return self.requantize(self.accumulator(value), str(dtype))
+        wide = self.emit(f"{value.name}_{dtype}", relax.op.astype(value.expression, dtype))
+        return replace(value, expression=wide)
 
     def accumulator(self, value: _Value) -> _Value:
         """Give a tensor as int32: unchanged, or widened."""
@@ -492,18 +549,19 @@ class _Quantizer:
         if key not in self.requantized:
             _check_sign(value.name, value.non_negative, dtype)
             scale = float(self.data_scale(value.name, dtype))
-            name = f"{value.name}_requantized"
+            again = any(name == value.name for name, _ in self.requantized)
+            name = f"{value.name}_{dtype if again else 'requantized'}"
             if self.options.power_of_two:
                 expression = self.shift_and_clip(value, name, scale, dtype)
             else:
-                if dtype != "uint8":
+                if not dtype.startswith("uint"):
                     value = self.settle(value)
                 expression = self.multiply(value, name, scale, dtype)
             self.requantized[key] = replace(
                 value,
                 expression=expression,
                 scale=np.asarray(scale),
-                bound=255 if dtype == "uint8" else 128,
+                bound=_bound(dtype),
                 quantized=True,
                 pending_relu=False,
             )
@@ -597,11 +655,9 @@ class _Quantizer:
         if self.options.output_dtype == "int32":
             result = self.settle(self.accumulator(value))
         elif value.quantized:
-            if str(value.expression.ty.dtype) != self.options.output_dtype:
-                raise ValueError(
-                    f"quantize: the output {value.name!r} is {value.expression.ty.dtype} already"
-                )
-            result = value
+            if value.dtype not in (self.options.output_dtype, _NARROW.get(self.options.output_dtype)):
+                raise ValueError(f"quantize: the output {value.name!r} is {value.dtype} already")
+            result = self.data(value, self.options.output_dtype)
         else:
             result = self.requantize(value, self.options.output_dtype)
         return replace(result, name=getattr(result.expression, "name", result.name))
@@ -636,9 +692,9 @@ def _bits(coarse: float, fine: float) -> int:
 
 
 def _check_sign(name: str, non_negative: bool, dtype: str) -> None:
-    if dtype == "uint8" and not non_negative:
+    if dtype.startswith("uint") and not non_negative:
         raise ValueError(
-            f"quantize: {name!r} can be negative and cannot be uint8, whose zero point is 0; "
+            f"quantize: {name!r} can be negative and cannot be {dtype}, whose zero point is 0; "
             "use data_dtype='int8', or a graph whose data come out of a ReLU"
         )
 
