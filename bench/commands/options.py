@@ -60,6 +60,11 @@ def a_batch(value: str) -> int:
     return int(_positive(value, int, "a whole number of images"))
 
 
+def an_image_size(value: str) -> int:
+    """A positive number of pixels."""
+    return int(_positive(value, int, "a whole number of pixels"))
+
+
 def a_timeout(value: str) -> float:
     """A positive number of seconds."""
     return _positive(value, float, "a number of seconds")

@@ -57,6 +57,7 @@ class Verdict:
     mismatch: Mismatch | None = None
     findings: list[Finding] = field(default_factory=list)
     accuracy: dict[str, float] = field(default_factory=dict)
+    similarity: float | None = None
     fault: str | None = None
 
     def __post_init__(self) -> None:

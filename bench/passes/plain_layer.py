@@ -13,13 +13,20 @@ from tvm.ir import GenericConst
 from bench.layout import Layout
 
 
+CONVOLUTIONS = {"relax.nn.conv2d": "OIHW", "relax.nn.conv2d_transpose": "IOHW"}
+"""Operators that are convolutions, and the layout in which their weight is given to a target."""
+
+
 @dataclass(frozen=True)
 class PlainLayer:
     """One ``relax.nn.conv2d`` (not packed) or ``relax.matmul`` (data N×C, weight C×O) with int32 results.
 
+    ``relax.nn.conv2d_transpose`` (NCHW, IOHW) is one too, so that it is counted and reported.
+
     ``axes`` are those of data and result as they are stored, NCHW, HWNC …, or NC of a dense layer;
     ``result_shape`` is in their order, ``data_shape`` and ``weight_shape`` are NCHW and OIHW. ``weight`` is
-    OIHW for a convolution and (O, C) for a dense layer, and None where it is no constant.
+    OIHW for a convolution (IOHW for a transposed one) and (O, C) for a dense layer, and None where it is no
+    constant.
     ``padding`` is (top, left, bottom, right).
     """
 
@@ -41,13 +48,13 @@ class PlainLayer:
     def shapes(self) -> str:
         """Shapes and window in short, as in ``256x1x8x8 * 24x1x3x3 s1 p1``."""
         text = f"{_times(self.data_shape)} * {_times(self.weight_shape)}"
-        if self.operator == "conv2d":
+        if self.operator != "dense":
             text += f" s{_short(self.strides)} p{_short(self.padding)}"
             text += f" d{_short(self.dilation)}" if set(self.dilation) != {1} else ""
             text += f" g{self.groups}" if self.groups != 1 else ""
         return text
 
-    def why_not(
+    def why_not(  # noqa: PLR0911 - one return for each reason
         self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...], dilated: bool = False
     ) -> str | None:
         """Why a kernel for these dtypes does not take this layer, or None where it does.
@@ -56,6 +63,8 @@ class PlainLayer:
         """
         if self.weight is None:
             return "its weight is not a constant"
+        if self.operator == "conv2d_transpose":
+            return "it is a transposed convolution; the kernels take plain ones"
         if self.groups != 1:
             return f"it has {self.groups} groups; the kernels take one"
         if not dilated and set(self.dilation) != {1}:
@@ -81,9 +90,9 @@ def plain_layer(
     """
     if not isinstance(call.op, tvm.ir.Op) or str(getattr(call.ty, "dtype", "")) != "int32":
         return None
-    if call.op.name == "relax.nn.conv2d":
+    if call.op.name in CONVOLUTIONS:
         layouts = str(call.attrs.data_layout), str(call.attrs.kernel_layout)
-        known = any_layout or layouts == ("NCHW", "OIHW")
+        known = any_layout or layouts == ("NCHW", CONVOLUTIONS[call.op.name])
         return _convolution(call, constants or {}) if known else None
     if call.op.name == "relax.matmul" and len(call.ty.shape) == 2:
         return _dense(call, constants or {})
@@ -97,9 +106,9 @@ def _convolution(call: relax.Call, constants: Constants) -> PlainLayer | None:
         return None
     data, weight = call.args
     values = _constant(weight, constants)
-    order = [kernel_axes.index(axis) for axis in "OIHW"]
+    order = [kernel_axes.index(axis) for axis in CONVOLUTIONS[call.op.name]]
     return PlainLayer(
-        operator="conv2d",
+        operator=call.op.name.removeprefix("relax.nn."),
         data=data,
         weight=None if values is None else values.transpose(order),
         data_dtype=str(data.ty.dtype),
