@@ -12,7 +12,6 @@ from tvm.ir import GenericConst
 
 from bench.layout import Layout
 
-
 CONVOLUTIONS = {"relax.nn.conv2d": "OIHW", "relax.nn.conv2d_transpose": "IOHW"}
 """Operators that are convolutions, and the layout in which their weight is given to a target."""
 
