@@ -6,7 +6,7 @@ from tvm import relax
 
 from bench.passes import count_layers
 from tests.bench.integer_graphs import module_of
-from tests.bench.resnet_structure import resnet
+from tests.bench.small_networks import small_resnet
 
 op = relax.op
 CONV = ["relax.nn.conv2d"]
@@ -89,18 +89,17 @@ def test_the_longest_chain_counts(build, layers: int) -> None:  # type: ignore[n
     assert count_layers(module["main"], CONV) == layers
 
 
-@pytest.mark.parametrize("shortcut_first", [False, True], ids=["branch-first", "shortcut-first"])
 @pytest.mark.parametrize("depth", [18, 50])
-def test_a_resnet_is_as_deep_as_its_name(depth: int, shortcut_first: bool) -> None:
-    module = resnet(depth, shortcut_first=shortcut_first)
+def test_a_resnet_is_as_deep_as_its_name(depth: int) -> None:
+    module = small_resnet(depth).module
     assert count_layers(module, ["nn.conv2d", "matmul"]) == depth
     assert count_layers(module, ["relax.nn.conv2d"]) == depth - 1
     assert count_layers(module, ["relax.matmul"]) == 1
 
 
 def test_a_network_without_such_layers_has_none() -> None:
-    assert count_layers(resnet(18), ["relax.nn.conv3d"]) == 0
-    assert count_layers(resnet(18), []) == 0
+    assert count_layers(graph(chain), ["relax.nn.conv3d"]) == 0
+    assert count_layers(graph(chain), []) == 0
 
 
 def test_functions_are_followed() -> None:

@@ -13,7 +13,7 @@ from bench.evaluate import evaluate, evaluate_all
 from bench.evaluate.instructions import wmma
 from bench.passes import quantize, quantize_input
 from bench.passes.packing import GraphPacker
-from tests.bench.resnet_structure import resnet
+from tests.bench.small_networks import small_resnet
 from tests.bench.test_hwnc_padding import transform
 
 # Options, and the share of right answers measured on the 256 test images (docs/quantisation.md).
@@ -137,12 +137,11 @@ def test_tvm_builds_the_layers_on_the_host_to_the_same_integers() -> None:
 
 
 def test_a_resnet_in_four_bits() -> None:
-    module = resnet(18, image=32, batch=2)
-    images = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
-    integer = quantize(module, images, bits=4, eight_bit_layers=[0])
+    workload = small_resnet(18, batch=2)
+    integer = quantize(workload.module, workload.calibration, bits=4, eight_bit_layers=[0])
     assert types_of_layers(integer) == [("int8", "int8")] + [("int4", "int4")] * 20
     transformed = transform(integer)
-    data = quantize_input(integer, images[:2])
+    data = quantize_input(integer, workload.images)
     original = evaluate_all(integer, data)
     evaluated = evaluate_all(transformed.mod, data, overrides=wmma.OVERRIDES)
     assert find_pass_mismatch(transformed, evaluated, original) is None
@@ -164,7 +163,6 @@ def test_errors(options, message: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_tensor_that_needs_a_sign_is_not_unsigned() -> None:
-    module = resnet(18)
-    images = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    workload = small_resnet(18)
     with pytest.raises(ValueError, match="'data' can be negative and cannot be uint8"):
-        quantize(module, images, bits=4, data_dtype="uint8")
+        quantize(workload.module, -workload.calibration, bits=4, data_dtype="uint8")

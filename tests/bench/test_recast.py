@@ -8,7 +8,7 @@ from tvm import relax
 from bench.evaluate import evaluate
 from bench.passes import count_layers, recast
 from tests.bench.integer_graphs import module_of
-from tests.bench.resnet_structure import resnet
+from tests.bench.small_networks import small_resnet
 from tests.bench.test_count_layers import graph
 
 op = relax.op
@@ -289,10 +289,9 @@ def test_unknown_operators_are_named() -> None:
 
 
 def test_a_recast_resnet_computes_in_integers() -> None:
-    module = resnet(18)
-    got = recast(module, "int8", "int32", skip_layers=[0])
+    workload = small_resnet(18)
+    got = recast(workload.module, "int8", "int32", skip_layers=[0])
     calls = [binding.value for block in got["main"].body.blocks for binding in block.bindings]
     layers = [c for c in calls if isinstance(c, relax.Call) and c.op.name == "relax.nn.conv2d"]
     assert [str(layer.ty.dtype) for layer in layers] == ["float32"] + ["int32"] * 19
-    data = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
-    assert evaluate(got, data).shape == (1, 10)
+    assert evaluate(got, workload.images).shape == (1, 1000)
