@@ -12,6 +12,7 @@ from bench.evaluate.instructions import wmma
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
+from bench.int4 import PER_WORD
 from bench.machine_files import LAUNCHES
 from bench.passes.hwnc import HwncPack
 from bench.passes.legal_shapes import LEGAL
@@ -71,10 +72,12 @@ def _instruction(layer: PlainLayer) -> str:
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
     units = kernel.result.shape[-1]
-    if kernel.is_dense:
-        return dense_primfunc(data.shape, units=units, dtype=data.dtype)
     attributes = attributes_of(kernel.operator)
+    shape, dtype = data.shape, data.dtype
+    if attributes.get("data_dtype"):
+        # Of 4-bit operands the kernel generators count values, not words.
+        shape, dtype = (*shape[:-1], shape[-1] * PER_WORD), attributes["data_dtype"]
+    if kernel.is_dense:
+        return dense_primfunc(shape, units=units, dtype=dtype)
     window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
-    return conv2d_primfunc(
-        data.shape, out_channels=units, kernel=weight.shape[:2], dtype=data.dtype, **window
-    )
+    return conv2d_primfunc(shape, out_channels=units, kernel=weight.shape[:2], dtype=dtype, **window)

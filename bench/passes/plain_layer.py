@@ -18,7 +18,7 @@ CONVOLUTIONS = {"relax.nn.conv2d": "OIHW", "relax.nn.conv2d_transpose": "IOHW"}
 
 @dataclass(frozen=True)
 class PlainLayer:
-    """One ``relax.nn.conv2d`` (not packed) or ``relax.matmul`` (data N×C, weight C×O) with int32 results.
+    """One ``relax.nn.conv2d`` (not packed) or ``relax.matmul`` (data N×C, weight C×O), of whatever types.
 
     ``relax.nn.conv2d_transpose`` (NCHW, IOHW) is one too, so that it is counted and reported.
 
@@ -37,6 +37,7 @@ class PlainLayer:
     data_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     result_shape: tuple[int, ...]
+    result_dtype: str
     axes: str
     strides: tuple[int, ...] = (1, 1)
     padding: tuple[int, ...] = (0, 0, 0, 0)
@@ -72,6 +73,8 @@ class PlainLayer:
             return f"its data is {self.data_dtype}; the kernel takes {' or '.join(data_dtypes)}"
         if self.weight_dtype not in weight_dtypes:
             return f"its weight is {self.weight_dtype}; the kernel takes {' or '.join(weight_dtypes)}"
+        if self.result_dtype != "int32":
+            return f"its result is {self.result_dtype}; the kernels accumulate in int32"
         return None
 
 
@@ -87,7 +90,7 @@ def plain_layer(
     A convolution counts if it is NCHW with OIHW, or with ``any_layout`` if it is not packed. ``constants``
     are variables whose value makes a constant weight.
     """
-    if not isinstance(call.op, tvm.ir.Op) or str(getattr(call.ty, "dtype", "")) != "int32":
+    if not isinstance(call.op, tvm.ir.Op):
         return None
     if call.op.name in CONVOLUTIONS:
         layouts = str(call.attrs.data_layout), str(call.attrs.kernel_layout)
@@ -115,6 +118,7 @@ def _convolution(call: relax.Call, constants: Constants) -> PlainLayer | None:
         data_shape=tuple(_shape(data)[axes.index(axis)] for axis in "NCHW"),
         weight_shape=tuple(_shape(weight)[position] for position in order),
         result_shape=_shape(call),
+        result_dtype=str(call.ty.dtype),
         axes=axes,
         strides=tuple(int(step) for step in attributes.strides),
         padding=tuple(int(width) for width in attributes.padding),
@@ -135,6 +139,7 @@ def _dense(call: relax.Call, constants: Constants) -> PlainLayer:
         data_shape=_shape(data),
         weight_shape=_shape(weight)[::-1],
         result_shape=_shape(call),
+        result_dtype=str(call.ty.dtype),
         axes="NC",
     )
 
