@@ -105,7 +105,7 @@ class Config:
         return self._exact(24 if self.product_dtype == np.float32 else 53)
 
     def _exact(self, mantissa: int) -> int:
-        return 1 << mantissa - (self.inp_width - 1) - (self.wgt_width - 1)
+        return 1 << max(mantissa - (self.inp_width - 1) - (self.wgt_width - 1), 0)
 
     @property
     def inp_bytes(self) -> int:

@@ -11,7 +11,7 @@ from simulators.vta import alu, compute
 from simulators.vta.compute import Operand, Operands, Product, Step
 from simulators.vta.config import Config
 from simulators.vta.hazards import Span, span_of
-from simulators.vta.isa import Alu, Gemm, uop_columns
+from simulators.vta.isa import Alu, AluOpcode, Gemm, uop_columns
 from simulators.vta.memory import Sram, TrapError, low_bits
 from simulators.vta.profiles import Profile
 
@@ -245,7 +245,8 @@ def run_alu(kernel: Kernel, instruction: Alu, sram: Sram, config: Config, profil
             acc[step.dst], behaviour, lanes = alu.operate(profile, opcode, value, operand, immediate)
             if lanes:
                 counts[behaviour] += lanes
-    _show(kernel, sram, config)
-    if counts["opcode_4"] and profile.opcode_4 == "nothing" and sram.out is not None:
+    if opcode == AluOpcode.MUL and profile.opcode_4 == "nothing":
         sram.defined["OUT"][kernel.result.key] = False
+    else:
+        _show(kernel, sram, config)
     return {behaviour: lanes for behaviour, lanes in counts.items() if lanes}
