@@ -197,3 +197,7 @@ def table() -> str:
     for behaviour, values_of in BEHAVIOURS.items():
         lines += [f"- `{behaviour}` {value}: {words}." for value, words in values_of.items()]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

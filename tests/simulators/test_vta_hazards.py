@@ -71,11 +71,12 @@ def without(stream, source: str, target: str) -> list[isa.Instruction]:
     for index, each in enumerate(stream):
         # The last STORE gives its token to FINISH, those before it to the GEMM that clears.
         concerned = source != "store" or (index == places[-1]) == (target == "finish")
+        lowered = {}
         if isinstance(each, kinds[source]) and concerned:
-            each = replace(each, **{flags[0]: False})
+            lowered[flags[0]] = False
         if isinstance(each, kinds[target]) and getattr(each, "reset", False) == (target == "clear"):
-            each = replace(each, **{flags[1]: False})
-        gone.append(each)
+            lowered[flags[1]] = False
+        gone.append(replace(each, **lowered))
     return gone
 
 

@@ -12,17 +12,11 @@ TABLE_AT = 4096
 CORNERS = np.array([0x80, 0x7F, 0xFF, 0x00, 0x01], np.uint8)
 
 
-def config(batch: int, block: int, uop: int, inp: int, wgt: int, acc: int, **widths: int) -> Config:
-    """A configuration from its base-2 logarithms, in the order of its bitstream's name."""
-    return Config(
-        LOG_BATCH=batch,
-        LOG_BLOCK=block,
-        LOG_UOP_BUFF_SIZE=uop,
-        LOG_INP_BUFF_SIZE=inp,
-        LOG_WGT_BUFF_SIZE=wgt,
-        LOG_ACC_BUFF_SIZE=acc,
-        **widths,
-    )
+def config(*logarithms: int, **widths: int) -> Config:
+    """A configuration by its logarithms: batch, block, and the memories UOP, INP, WGT and ACC."""
+    names = ("BATCH", "BLOCK", "UOP_BUFF_SIZE", "INP_BUFF_SIZE", "WGT_BUFF_SIZE", "ACC_BUFF_SIZE")
+    keys = {f"LOG_{name}": value for name, value in zip(names, logarithms, strict=True)}
+    return Config(**keys, **widths)
 
 
 CONFIGS = {

@@ -16,8 +16,8 @@ def nothing(memory: Memory = Memory.UOP) -> Load:
 def serialised(stream: Sequence[Instruction], kept: Callable[[], bool] = lambda: True) -> list[Instruction]:
     """Give every instruction the tokens that make it wait for the one before it in the stream.
 
-    kept says of each pair of neighbours whether it gets its token. Load and store engine have no queue between them: where one follows the other, a NOP of the compute
-    engine passes the token on.
+    kept says of each pair of neighbours whether it gets its token. Load and store engine have no queue
+    between them: where one follows the other, a NOP of the compute engine passes the token on.
     """
     chained: list[Instruction] = []
     for each in stream:
