@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from kernels.vta.builder import Builder, loop
+from kernels.vta.builder import ONCE, Builder, loop
 from kernels.vta.epilogue import Step, emit_steps, steps_of, tensors_of
 from kernels.vta.tiles import Span, ceil_splits, chunks, limits
 from simulators.vta.config import PAD_LIMIT, PYNQ, Config
@@ -212,8 +212,6 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
     pixels = list(product(chunks(high, tile.rows), chunks(wide, tile.columns)))
     channels = list(chunks(layer.inputs, tile.inputs))
     spans = list(chunks(layer.outputs, tile.outputs))
-    remaining = len(spans) * layer.batches * len(pixels) * len(channels)
-    started = False
     for span in spans:
         for each in tensors:
             builder.load(
@@ -229,28 +227,14 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
             piece = Piece(batch, span, rows, columns)
             count = span[1] * piece.pixels
             for chunk in channels:
-                if started:
-                    # What the GEMM before this one reads is about to be replaced.
-                    builder.wait("load", "compute")
                 if place == 0 or len(channels) > 1:
                     _load_weights(builder, layer, weight, span, chunk)
                 _load_data(builder, layer, data, chunk, piece)
-                builder.signal("load", "compute")
                 if chunk[0] == 0:
-                    if started:
-                        # The accumulators hold the tile before until it is stored.
-                        builder.signal("store", "compute")
-                        builder.wait("compute", "store")
-                    builder.clear(count)
-                builder.wait("compute", "load")
+                    builder.clear([Uop(0, 0)], ONCE, loop(count, 1))
                 _multiply(builder, layer, chunk[1], piece)
-                started, remaining = True, remaining - 1
-                if remaining:
-                    builder.signal("compute", "load")
             channel = (loop(span[1], piece.pixels, 1), loop(piece.pixels, 1, 0))
             emit_steps(builder, steps, places, count, channel)
-            builder.signal("compute", "store")
-            builder.wait("store", "compute")
             _store(builder, layer, out, piece)
     return builder.finish()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from kernels.vta.builder import Builder, loop
+from kernels.vta.builder import ONCE, Builder, loop
 from kernels.vta.epilogue import Step, emit_steps, steps_of, tensors_of
 from kernels.vta.tiles import Span, ceil_splits, chunks, limits
 from simulators.vta.config import PYNQ, Config
@@ -98,16 +98,12 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
     b, c = layer.batch, layer.block
     data = builder.buffer("data", "input", (layer.rows, layer.inputs, b, c), "int8")
     weight = builder.buffer("weight", "weight", (layer.outputs, layer.inputs, c, c), "int8")
-    tensors = [
-        builder.buffer(name, "bias", (layer.outputs, b, c), "int32") for name in tensors_of(steps)
-    ]
+    tensors = [builder.buffer(name, "bias", (layer.outputs, b, c), "int32") for name in tensors_of(steps)]
     out = builder.buffer("out", "output", (layer.rows, layer.outputs, b, c), "int8")
     first_tensor = tile.outputs * tile.rows
     places = {each.name: first_tensor + index * tile.outputs for index, each in enumerate(tensors)}
     rows_of, inputs_of = list(chunks(layer.rows, tile.rows)), list(chunks(layer.inputs, tile.inputs))
     spans = list(chunks(layer.outputs, tile.outputs))
-    remaining = len(spans) * len(rows_of) * len(inputs_of)
-    started = False
     for outputs in spans:
         for each in tensors:
             builder.load(
@@ -121,9 +117,6 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
             )
         for place, rows in enumerate(rows_of):
             for inputs in inputs_of:
-                if started:
-                    # What the GEMM before this one reads is about to be replaced.
-                    builder.wait("load", "compute")
                 if place == 0 or len(inputs_of) > 1:
                     builder.load(
                         Memory.WGT,
@@ -143,22 +136,11 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
                     columns=inputs[1],
                     pitch=layer.inputs,
                 )
-                builder.signal("load", "compute")
                 if inputs[0] == 0:
-                    if started:
-                        # The accumulators hold the tile before until it is stored.
-                        builder.signal("store", "compute")
-                        builder.wait("compute", "store")
-                    builder.clear(outputs[1] * rows[1])
-                builder.wait("compute", "load")
+                    builder.clear([Uop(0, 0)], ONCE, loop(outputs[1] * rows[1], 1))
                 _multiply(builder, outputs, inputs, rows)
-                started, remaining = True, remaining - 1
-                if remaining:
-                    builder.signal("compute", "load")
             channel = (loop(rows[1], outputs[1], 0), loop(outputs[1], 1, 1))
             emit_steps(builder, steps, places, outputs[1] * rows[1], channel)
-            builder.signal("compute", "store")
-            builder.wait("store", "compute")
             builder.store(
                 out,
                 sram=0,
