@@ -22,7 +22,7 @@ def catalogue() -> dict[str, list[dict[str, str]]]:
     from bench import workloads
     from bench.devices.names import DEVICES
     from bench.faults import FAULTS
-    from bench.kernels import KERNELS
+    from bench.kernel_table import KERNELS
 
     return {
         "workloads": [{"workload": name, "what": workloads.what(name)} for name in workloads.names()],

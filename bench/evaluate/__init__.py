@@ -1,6 +1,6 @@
 """NumPy evaluation of a Relax graph, operator by operator: the meaning that a device must reproduce."""
 
-from bench.evaluate import arithmetic, convolution, pooling, requantize, shape
+from bench.evaluate import arithmetic, convolution, pooling, requantize, resize, shape
 from bench.evaluate.graph import evaluate, evaluate_all
 from bench.evaluate.registry import OPERATORS, Evaluator, OperatorCall
 
@@ -14,5 +14,6 @@ __all__ = [
     "evaluate_all",
     "pooling",
     "requantize",
+    "resize",
     "shape",
 ]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.evaluate.dtypes import exact_product_type, is_integer, limits, wrap
+from bench.evaluate.dtypes import is_integer, limits, wrap
+from bench.evaluate.products import product
 from bench.evaluate.registry import OPERATORS, OperatorCall, evaluates
 from bench.layout import pack, unpack
 
@@ -97,15 +98,6 @@ def mean(call: OperatorCall) -> np.ndarray:
     if is_integer(data.dtype):
         raise ValueError(f"relax.mean in {call.name!r}: not of {data.dtype}; use a sum and a requantisation")
     return np.asarray(data.mean(axis=call.attributes["axis"], keepdims=bool(call.attributes["keepdims"])))
-
-
-def product(left: np.ndarray, right: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Multiply matrices (leading axes broadcast), with integer sums exact and wrapped to `dtype`."""
-    if not is_integer(left.dtype):
-        return np.matmul(left, right).astype(dtype)
-    working = exact_product_type(left.shape[-1], left.dtype, right.dtype)
-    result = np.matmul(left.astype(working), right.astype(working))
-    return wrap(np.asarray(result, np.int64), dtype)
 
 
 @evaluates("relax.matmul")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import tvm
@@ -11,8 +11,7 @@ from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vta
-from bench.flows.flow import Unsupported
-from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
+from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.passes.graph_pack import GraphPack, alu_chain
@@ -21,6 +20,7 @@ from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
 from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
+from simulators.vta.program import Program
 
 Step = tuple[str, int | str]
 T = TypeVar("T")
@@ -42,7 +42,12 @@ class VtaFlow:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
         rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block)
         return pack_and_lift(
-            mod, target=self.target, rewrite=rewrite, instruction=_instruction, absorb=alu_chain
+            mod,
+            target=self.target,
+            rewrite=rewrite,
+            generate=lambda kernel: self._generate(kernel, dense, conv2d),
+            instruction=_instruction,
+            absorb=alu_chain,
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -54,21 +59,23 @@ class VtaFlow:
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
-        return {
-            f"{kernel.name}.vta": self._generate(kernel, dense, conv2d).to_bytes()
-            for kernel in packed_kernels(transformed)
-        }
+        return self.compile(
+            {kernel.name: self._generate(kernel, dense, conv2d) for kernel in packed_kernels(transformed)}
+        )
+
+    def compile(self, kernels: Mapping[str, Program]) -> dict[str, bytes]:
+        """Programs to their files."""
+        return {f"{name}.vta": program.to_bytes() for name, program in kernels.items()}
 
     def _generate(self, kernel: PackedKernel, dense: Callable[..., T], conv2d: Callable[..., T]) -> T:
         """What one of two generators makes of a kernel; both take the same description of it."""
         data, weight = (parameter.shape for parameter in kernel.parameters[:2])
         epilogue = epilogue_of(kernel)
-        with refusals_of(kernel):
-            if kernel.is_dense:
-                return dense(data, weight, epilogue=epilogue, config=self._config)
-            attributes = attributes_of(kernel.operator)
-            window = {name: attributes[name] for name in ("strides", "padding")}
-            return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
+        if kernel.is_dense:
+            return dense(data, weight, epilogue=epilogue, config=self._config)
+        attributes = attributes_of(kernel.operator)
+        window = {name: attributes[name] for name in ("strides", "padding")}
+        return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
 
 
 def _instruction(_: PlainLayer) -> str:
@@ -78,7 +85,7 @@ def _instruction(_: PlainLayer) -> str:
 def epilogue_of(kernel: PackedKernel) -> list[Step]:
     """The operators behind a kernel's tensor operator as ALU steps, in order (kernels.vta.epilogue).
 
-    Raises Unsupported for an operand that VTA's ALU cannot have.
+    Raises ValueError for an operand that VTA's ALU cannot have.
     """
     names = {parameter: parameter.name for parameter in kernel.function.params}
     steps: list[Step] = []
@@ -109,5 +116,5 @@ def _operand(operand: relax.Expr, names: dict[relax.Var, str]) -> int | str:
     if isinstance(operand, GenericConst):
         return int(operand.value.numpy().reshape(()))
     if operand not in names:
-        raise Unsupported(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
+        raise ValueError(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
     return names[operand]

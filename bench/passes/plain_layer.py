@@ -14,7 +14,10 @@ from tvm.ir import GenericConst
 class PlainLayer:
     """One ``relax.nn.conv2d`` (NCHW, OIHW) or ``relax.matmul`` (data N×C, weight C×O) with int32 results.
 
-    ``weight`` is OIHW for a convolution and (O, C) for a dense layer, and None where it is no constant.
+    ``relax.nn.conv2d_transpose`` (NCHW, IOHW) is one too, so that it is counted and reported.
+
+    ``weight`` is OIHW for a convolution (IOHW for a transposed one) and (O, C) for a dense layer, and None
+    where it is no constant.
     ``padding`` is (top, left, bottom, right).
     """
 
@@ -35,13 +38,13 @@ class PlainLayer:
     def shapes(self) -> str:
         """Shapes and window in short, as in ``256x1x8x8 * 24x1x3x3 s1 p1``."""
         text = f"{_times(self.data_shape)} * {_times(self.weight_shape)}"
-        if self.operator == "conv2d":
+        if self.operator != "dense":
             text += f" s{_short(self.strides)} p{_short(self.padding)}"
             text += f" d{_short(self.dilation)}" if set(self.dilation) != {1} else ""
             text += f" g{self.groups}" if self.groups != 1 else ""
         return text
 
-    def why_not(
+    def why_not(  # noqa: PLR0911 - one return for each reason
         self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...], dilated: bool = False
     ) -> str | None:
         """Why a kernel for these dtypes does not take this layer, or None where it does.
@@ -50,6 +53,8 @@ class PlainLayer:
         """
         if self.weight is None:
             return "its weight is not a constant"
+        if self.operator == "conv2d_transpose":
+            return "it is a transposed convolution; the kernels take plain ones"
         if self.groups != 1:
             return f"it has {self.groups} groups; the kernels take one"
         if not dilated and set(self.dilation) != {1}:
@@ -65,7 +70,7 @@ def plain_layer(call: relax.Call) -> PlainLayer | None:
     """The layer that a call computes; None where it is no convolution or dense layer."""
     if not isinstance(call.op, tvm.ir.Op) or str(call.ty.dtype) != "int32":
         return None
-    if call.op.name == "relax.nn.conv2d":
+    if call.op.name in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):
         return _convolution(call)
     if call.op.name == "relax.matmul" and len(call.ty.shape) == 2:
         return _dense(call)
@@ -74,11 +79,13 @@ def plain_layer(call: relax.Call) -> PlainLayer | None:
 
 def _convolution(call: relax.Call) -> PlainLayer | None:
     attributes = call.attrs
-    if (str(attributes.data_layout), str(attributes.kernel_layout)) != ("NCHW", "OIHW"):
+    transposed = call.op.name == "relax.nn.conv2d_transpose"
+    layouts = (str(attributes.data_layout), str(attributes.kernel_layout))
+    if layouts != ("NCHW", "IOHW" if transposed else "OIHW"):
         return None
     data, weight = call.args
     return PlainLayer(
-        operator="conv2d",
+        operator="conv2d_transpose" if transposed else "conv2d",
         data=data,
         weight=weight.value.numpy() if isinstance(weight, GenericConst) else None,
         data_dtype=str(data.ty.dtype),

@@ -377,7 +377,7 @@ ERRORS = {
         one(convolved, output_dtype="uint8"),
         "'y' can be negative and cannot be uint8",
     ),
-    "operator": (one(op.exp), "'y' is relax.exp, which is not quantised; what is: relax.nn.conv2d"),
+    "operator": (one(op.exp), "'y' is relax.exp, which is not quantised; what is: relax.add"),
     "weight not constant": (one(lambda x: op.nn.conv2d(x, x)), "weight of 'y' must be a constant"),
     "weight not a matrix": (
         one(lambda x: op.matmul(x, weights(6, 8, 4))),
