@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tvm import tirx
 
@@ -10,17 +11,26 @@ class NotAffineError(ValueError):
     """An expression that is no sum of loop variables times constants."""
 
 
+Variable: TypeAlias = int
+"""A loop variable of one function: comparing TVM's own builds an expression."""
+
+
+def variable(expression: tirx.Var) -> Variable:
+    """Return the number that stands for a variable as long as its function exists."""
+    return hash(expression)
+
+
 @dataclass(frozen=True)
 class Affine:
     """constant + Σ factors[variable] · variable; no factor is zero."""
 
     constant: int
-    factors: Mapping[tirx.Var, int]
+    factors: Mapping[Variable, int]
 
     def __add__(self, other: "Affine") -> "Affine":
         factors = dict(self.factors)
-        for variable, factor in other.factors.items():
-            factors[variable] = factors.get(variable, 0) + factor
+        for each, factor in other.factors.items():
+            factors[each] = factors.get(each, 0) + factor
         return Affine(
             self.constant + other.constant, {each: factor for each, factor in factors.items() if factor}
         )
@@ -31,14 +41,14 @@ class Affine:
             return Affine(0, {})
         return Affine(self.constant * by, {each: factor * by for each, factor in self.factors.items()})
 
-    def at(self, values: Mapping[tirx.Var, int]) -> "Affine":
+    def at(self, values: Mapping[Variable, int]) -> "Affine":
         """Return the function with some of its variables replaced by numbers."""
         constant, factors = self.constant, {}
-        for variable, factor in self.factors.items():
-            if variable in values:
-                constant += factor * values[variable]
+        for each, factor in self.factors.items():
+            if each in values:
+                constant += factor * values[each]
             else:
-                factors[variable] = factor
+                factors[each] = factor
         return Affine(constant, factors)
 
     def divided(self, by: int) -> "Affine | None":
@@ -59,7 +69,7 @@ def affine(expression: tirx.Expr) -> Affine:  # noqa: PLR0911 - a case each
         case tirx.IntImm():
             return constant(int(expression.value))
         case tirx.Var():
-            return Affine(0, {expression: 1})
+            return Affine(0, {variable(expression): 1})
         case tirx.Cast():
             return affine(expression.value)
         case tirx.Add():
@@ -105,7 +115,7 @@ def conditions(expression: tirx.Expr) -> Conditions:  # noqa: PLR0911 - a case e
     raise NotAffineError(f"{expression} is no conjunction of affine comparisons")
 
 
-Box = dict[tirx.Var, range]
+Box = dict[Variable, range]
 """The values of each loop variable."""
 
 
@@ -115,26 +125,38 @@ def boxes(loops: Box, where: Sequence[Affine]) -> Iterator[Box]:
     A condition on one variable bounds it. Where one has several, the first of them in the order of the loops
     is unrolled.
     """
+    bounded, rest = bound(loops, where)
+    if bounded is None:
+        return
+    if not rest:
+        yield bounded
+        return
+    unrolled = next(name for name in loops if any(name in each.factors for each in rest))
+    for value in bounded[unrolled]:
+        fixed = [each.at({unrolled: value}) for each in rest]
+        yield from boxes({**bounded, unrolled: range(value, value + 1)}, fixed)
+
+
+def bound(loops: Box, where: Sequence[Affine]) -> tuple[Box | None, list[Affine]]:
+    """Apply the conditions on one variable each; return the box, None where it is empty, and the rest."""
     bounded = dict(loops)
     rest: list[Affine] = []
     for each in where:
         if not each.factors:
             if each.constant < 0:
-                return
+                return None, []
         elif len(each.factors) == 1:
-            ((variable, factor),) = each.factors.items()
-            bounded[variable] = _bounded(bounded[variable], factor, each.constant)
+            ((name, factor),) = each.factors.items()
+            bounded[name] = _bounded(bounded[name], factor, each.constant)
         else:
             rest.append(each)
-    if any(len(values) == 0 for values in bounded.values()):
-        return
-    if not rest:
-        yield bounded
-        return
-    unrolled = next(variable for variable in loops if any(variable in each.factors for each in rest))
-    for value in bounded[unrolled]:
-        fixed = [each.at({unrolled: value}) for each in rest]
-        yield from boxes({**bounded, unrolled: range(value, value + 1)}, fixed)
+    return (bounded if all(bounded.values()) else None), rest
+
+
+def reach(place: Affine, box: Box) -> tuple[int, int]:
+    """Return the least and the greatest value over a box."""
+    ends = [(factor * box[each][0], factor * box[each][-1]) for each, factor in place.factors.items()]
+    return place.constant + sum(map(min, ends)), place.constant + sum(map(max, ends))
 
 
 def _bounded(values: range, factor: int, offset: int) -> range:

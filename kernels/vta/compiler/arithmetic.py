@@ -40,9 +40,8 @@ def chain_of(value: tirx.Expr) -> Chain:  # noqa: PLR0911 - a case each
             return Chain(value, ())
         case tirx.IntImm():
             return Chain(int(value.value), ())
-        case tirx.Cast() if _wraps(value):
-            inner = value.value
-            return _binary(_BINARY[type(inner)], *(_narrow(each) for each in (inner.a, inner.b)))
+        case tirx.Cast() if str(value.ty) == "int32" and str(value.value.ty) == "int64":
+            return _low(value.value)
         case tirx.Cast() if str(value.ty) == "int32" and str(value.value.ty) in ("int8", "int32"):
             return chain_of(value.value)
         case tirx.Sub():
@@ -109,19 +108,32 @@ def _number(value: tirx.Expr) -> int | None:
     return None
 
 
-def _wraps(value: tirx.Cast) -> bool:
-    """Whether this is the low half of an int64 sum or product of int32: what VTA's 32 bits are."""
-    inner = value.value
-    return (
-        str(value.ty) == "int32"
-        and str(inner.ty) == "int64"
-        and isinstance(inner, tirx.Add | tirx.Mul)
-        and all(
-            isinstance(each, tirx.IntImm) or (isinstance(each, tirx.Cast) and str(each.value.ty) == "int32")
-            for each in (inner.a, inner.b)
-        )
-    )
+def _low(value: tirx.Expr) -> Chain:
+    """Return the low half of sums and products in int64: what VTA's 32 bits are by themselves."""
+    if isinstance(value, tirx.Cast) and str(value.value.ty) == "int32":
+        return chain_of(value.value)
+    if isinstance(value, tirx.Add | tirx.Mul | tirx.Sub):
+        number = _number(value.b)
+        if number is not None:
+            chain = _low(value.a)
+            number = -number if isinstance(value, tirx.Sub) else number
+            if isinstance(value, tirx.Mul):
+                return Chain(chain.first, (*chain.steps, *_immediate(AluOpcode.MUL, number)))
+            return _plus(chain, number)
+        if not isinstance(value, tirx.Sub):
+            for one, other in ((value.a, value.b), (value.b, value.a)):
+                if isinstance(other, tirx.Cast) and isinstance(other.value, TensorLoad):
+                    chain = _low(one)
+                    step = Step(_BINARY[type(value)], operand=other.value)
+                    return Chain(chain.first, (*chain.steps, step))
+    raise ValueError(f"VTA's ALU has no {_named(value)} of int64 in {value}")
 
 
-def _narrow(value: tirx.Expr) -> tirx.Expr:
-    return value.value if isinstance(value, tirx.Cast) else value
+def _plus(chain: Chain, number: int) -> Chain:
+    """Add a number. TVM distributes (x + a) * b; where that made the number too wide it is undone."""
+    last = chain.steps[-1] if chain.steps else None
+    if number not in IMMEDIATE and last and last.opcode == AluOpcode.MUL and last.immediate:
+        inner, rest = divmod(number, last.immediate)
+        if rest == 0 and inner in IMMEDIATE:
+            return Chain(chain.first, (*chain.steps[:-1], Step(AluOpcode.ADD, inner), last))
+    return Chain(chain.first, (*chain.steps, *_immediate(AluOpcode.ADD, number)))

@@ -4,40 +4,47 @@ The schedule has said everything: which loops are cut, what lies in which memory
 local.acc and local.out, the low bytes of the accumulators), and how often a buffer is there:
 `virtual_threads` on a loop lets what is allocated in its body exist that many times, used in turn, so that
 the next iteration is loaded while this one is computed. Here its loops are walked. An assignment with the
-loops around it alone becomes LOADs, STOREs, GEMMs or ALU instructions, or is refused by name; every other loop is unrolled into the
-stream, for VTA has none. Tokens are the builder's.
+loops around it alone becomes LOADs, STOREs, GEMMs or ALU instructions, or is refused by name; every other
+loop is unrolled into the stream, for VTA has none. Tokens are the builder's.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tvm
 from tvm import s_tir, tirx
 from tvm.ir import Call, TensorLoad
 
 from kernels.vta.builder import Builder
-from kernels.vta.compiler.affine import Affine, Box, Conditions, boxes, conditions
+from kernels.vta.compiler.affine import Affine, Box, Conditions, Variable, boxes, conditions, variable
 from kernels.vta.compiler.arithmetic import Chain, Step, chain_of, constant_steps
 from kernels.vta.compiler.loops import Turns, fold
-from kernels.vta.compiler.memories import Memories
+from kernels.vta.compiler.memories import Memories, numbers_of, size_of
 from kernels.vta.compiler.statements import (
     SRAM,
     Access,
     Statement,
     UncompilableError,
+    Use,
     address,
     buffer_of,
     elements,
+    indices_of,
     lanes,
     nodes_of,
     reads_of,
+    region,
     scope_of,
     statement_of,
+    turns_of,
+    uses_of,
 )
 from kernels.vta.compiler.transfers import transfers
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import AluOpcode, Memory
 from simulators.vta.program import Buffer, Program
 
+Emitter: TypeAlias = Callable[[Statement, dict[Variable, int], Box], None]
 VIRTUAL_THREADS = "virtual_threads"
 
 
@@ -51,16 +58,18 @@ def compile_program(function: tirx.PrimFunc, config: Config = PYNQ) -> Program:
 
 
 def _lowered(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Turn blocks into loops, and buffers in the memories into what one iteration needs of them."""
+    """Turn blocks into loops. What an iteration needs of a buffer is found out here, to the element.
+
+    TVM's CompactBufferAllocation takes all rows of a strided convolution whose last tile is smaller, and its
+    simplifier turns (x + 77) * 32767, of which VTA can do either step, into x * 32767 + 2523059.
+    """
     transform = tvm.transform.Sequential(
         [
             s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
             s_tir.transform.LowerInitBlock(),
             s_tir.transform.ConvertBlocksToOpaque(),
-            s_tir.transform.CompactBufferAllocation(),
             s_tir.transform.LowerMatchBuffer(),
             s_tir.transform.LowerOpaqueBlock(),
-            tirx.transform.StmtSimplify(),
         ]
     )
     (lowered,) = transform(tvm.IRModule({"main": function})).functions.values()
@@ -72,13 +81,19 @@ class _Compiler:
         self._body = function.body
         self._config = config
         self._builder = Builder(config)
-        self._memories = Memories(config)
+        self._sizes: dict[tirx.Buffer, int] = {}
+        self._memories = Memories(config, self._sizes)
         self._statements: dict[tirx.Stmt, Statement | None] = {}
-        self._addresses: dict[Access, Affine] = {}
-        self._chains: dict[Statement, Chain] = {}
+        self._indices: dict[Access, tuple[Affine, ...]] = {}
+        self._uses: dict[tirx.Stmt, dict[tirx.Buffer, list[Use]]] = {}
+        self._aliased: set[tirx.Stmt] = set()
+        self._emitters: dict[tirx.Stmt, Emitter] = {}
+        self._products: dict[tirx.Stmt, tuple[Access, Access, Access]] = {}
+        self._chains: dict[tirx.Stmt, Chain] = {}
         self._dram = self._parameters(list(function.params))
 
     def program(self) -> Program:
+        self._measure(self._body, {})
         self._walk(self._body, {}, 1)
         return self._builder.finish()
 
@@ -106,32 +121,68 @@ class _Compiler:
 
     # Loops ----------------------------------------------------------------------------------------
 
-    def _walk(self, here: tirx.Stmt, values: dict[tirx.Var, int], threads: int) -> None:
+    def _measure(self, here: tirx.Stmt, values: dict[Variable, int]) -> None:
+        """Find the most elements that each buffer needs at any time."""
+        match here:
+            case tirx.SeqStmt():
+                for each in here.seq:
+                    if isinstance(each, tirx.AllocBuffer):
+                        size = size_of(each.buffer, self._region(here, each.buffer, values), self._config)
+                        self._sizes[each.buffer] = max(size, self._sizes.get(each.buffer, 0))
+                    else:
+                        self._measure(each, values)
+            case tirx.For() if self._statement(here) is None:
+                for value in turns_of(here):
+                    self._measure(here.body, {**values, variable(here.loop_var): value})
+            case tirx.IfThenElse() if self._holds(here, values):
+                self._measure(here.then_case, values)
+
+    def _walk(self, here: tirx.Stmt, values: dict[Variable, int], threads: int, visits: int = 1) -> None:
+        """Emit a statement and all within, which virtual threads share and which is visited so often."""
         statement = self._statement(here)
         if statement is not None:
             self._emit(statement, values)
             return
         match here:
             case tirx.SeqStmt():
-                self._alias(list(here.seq))
-                with self._memories.scope():
-                    for each in here.seq:
-                        self._walk(each, values, threads)
-            case tirx.AllocBuffer():
-                self._memories.allocate(here.buffer, threads)
+                self._sequence(here, values, threads, visits)
             case tirx.For():
-                inside = int(here.annotations.get(VIRTUAL_THREADS, threads))
-                first = int(here.min.value)
-                for value in range(first, first + int(here.extent.value)):
-                    self._walk(here.body, {**values, here.loop_var: value}, inside)
+                inside, turns = int(here.annotations.get(VIRTUAL_THREADS, threads)), turns_of(here)
+                for value in turns:
+                    self._walk(
+                        here.body, {**values, variable(here.loop_var): value}, inside, visits * len(turns)
+                    )
             case tirx.IfThenElse() if here.else_case is None:
-                if all(each.at(values).constant >= 0 for each in conditions(here.condition)):
-                    self._walk(here.then_case, values, threads)
+                if self._holds(here, values):
+                    self._walk(here.then_case, values, threads, visits)
             case tirx.Evaluate():
                 if not isinstance(here.value, tirx.IntImm):
                     raise UncompilableError(f"VTA cannot call {here.value}")
             case _:
                 raise UncompilableError(f"VTA has nothing for a {type(here).__name__}: {here}")
+
+    def _sequence(self, here: tirx.SeqStmt, values: dict[Variable, int], threads: int, visits: int) -> None:
+        if here not in self._aliased:
+            self._aliased.add(here)
+            self._alias(list(here.seq))
+        with self._memories.scope():
+            for each in here.seq:
+                if isinstance(each, tirx.AllocBuffer):
+                    within = self._region(here, each.buffer, values)
+                    self._memories.allocate(each.buffer, within, min(threads, visits))
+                else:
+                    self._walk(each, values, threads, visits)
+
+    def _holds(self, here: tirx.IfThenElse, values: dict[Variable, int]) -> bool:
+        return all(each.at(values).constant >= 0 for each in conditions(here.condition))
+
+    def _region(
+        self, sequence: tirx.SeqStmt, buffer: tirx.Buffer, values: dict[Variable, int]
+    ) -> tuple[range, ...]:
+        """Return the indices of a buffer that a sequence reaches, at these values of the loops around it."""
+        if sequence not in self._uses:
+            self._uses[sequence] = uses_of(list(sequence.seq))
+        return region(self._uses[sequence].get(buffer, []), values)
 
     def _statement(self, here: tirx.Stmt) -> Statement | None:
         if here not in self._statements:
@@ -166,9 +217,7 @@ class _Compiler:
         if isinstance(first, int) or sum(each.source.same_as(first.source) for each in loads) != 1:
             return None
         target = statement.source
-        same = self._place(first, {}) == self._place(target, {})
-        shapes = [[int(extent) for extent in each.shape] for each in (first.source, target.buffer)]
-        return first.source if same and shapes[0] == shapes[1] else None
+        return first.source if indices_of(first) == indices_of(target) else None
 
     def _chain(self, statement: Statement) -> Chain:
         key = statement.source
@@ -184,10 +233,12 @@ class _Compiler:
 
     # Statements -----------------------------------------------------------------------------------
 
-    def _emit(self, statement: Statement, values: dict[tirx.Var, int]) -> None:
+    def _emit(self, statement: Statement, values: dict[Variable, int]) -> None:
         """Emit the instructions of a statement, at these values of the loops around it."""
         where = [each.at(values) for each in statement.where]
-        emit = self._emitter(statement)
+        if statement.source not in self._emitters:
+            self._emitters[statement.source] = self._emitter(statement)
+        emit = self._emitters[statement.source]
         try:
             for box in boxes(statement.loops, where):
                 emit(statement, values, box)
@@ -196,7 +247,7 @@ class _Compiler:
         except ValueError as error:
             raise statement.refuse(str(error)) from None
 
-    def _emitter(self, statement: Statement) -> Callable[[Statement, dict[tirx.Var, int], Box], None]:
+    def _emitter(self, statement: Statement) -> Emitter:
         target = scope_of(statement.source.buffer)
         loads = reads_of(statement.source.value)
         sources = {scope_of(each.source) for each in loads}
@@ -211,18 +262,23 @@ class _Compiler:
         between = " and ".join(sorted(sources)) or "a number"
         raise statement.refuse(f"VTA has no instruction that makes {target} of {between}")
 
-    def _place(self, access: Access, values: dict[tirx.Var, int]) -> Affine:
+    def _place(self, access: Access, values: dict[Variable, int]) -> Affine:
         """Return an address in numbers from the beginning of the buffer."""
-        if access not in self._addresses:
-            self._addresses[access] = address(buffer_of(access), list(access.indices))
-        return self._addresses[access].at(values)
+        if access not in self._indices:
+            self._indices[access] = indices_of(access)
+        buffer = buffer_of(access)
+        if buffer in self._dram:
+            within = tuple(range(extent) for extent in self._dram[buffer].shape)
+        else:
+            within = self._memories.within(buffer)
+        return address(self._indices[access], within).at(values)
 
-    def _lanes(self, statement: Statement, place: Affine, box: Box) -> dict[tirx.Var, int]:
+    def _lanes(self, statement: Statement, place: Affine, box: Box) -> dict[Variable, int]:
         """Return the loops that walk through one element of the target, or of what it is copied from."""
         buffer = statement.source.buffer
         if scope_of(buffer) == "global":
             buffer = reads_of(statement.source.value)[0].source
-        numbers = self._memories.numbers(buffer)
+        numbers = numbers_of(buffer, self._config)
         within = lanes(place, box, numbers)
         if within is None:
             raise statement.refuse(f"{buffer.name} is not addressed by whole elements of {numbers}")
@@ -232,9 +288,9 @@ class _Compiler:
         self,
         statement: Statement,
         access: Access,
-        values: dict[tirx.Var, int],
+        values: dict[Variable, int],
         box: Box,
-        within: dict[tirx.Var, int],
+        within: dict[Variable, int],
         numbers: int,
     ) -> Affine:
         """Return an address in elements, over how far each loop is from the box's corner."""
@@ -249,7 +305,7 @@ class _Compiler:
 
     # LOAD and STORE
 
-    def _load(self, statement: Statement, values: dict[tirx.Var, int], box: Box) -> None:
+    def _load(self, statement: Statement, values: dict[Variable, int], box: Box) -> None:
         target, value = statement.source, statement.source.value
         scope = scope_of(target.buffer)
         inside: Conditions = ()
@@ -265,7 +321,7 @@ class _Compiler:
             raise statement.refuse(f"a LOAD to {scope} copies {dtype} and computes nothing")
         memory = Memory.ACC_8BIT if widened else Memory[scope.removeprefix("local.").upper()]
         within = self._lanes(statement, self._place(target, values), box)
-        numbers = self._memories.numbers(target.buffer)
+        numbers = numbers_of(target.buffer, self._config)
         outside = {name: each for name, each in box.items() if name not in within}
         sram = self._elements(statement, target, values, box, within, numbers)
         dram = self._elements(statement, load, values, box, within, numbers)
@@ -282,13 +338,13 @@ class _Compiler:
                 pads=each.pads,
             )
 
-    def _store(self, statement: Statement, values: dict[tirx.Var, int], box: Box) -> None:
+    def _store(self, statement: Statement, values: dict[Variable, int], box: Box) -> None:
         target, value = statement.source, statement.source.value
         load = value.value if isinstance(value, tirx.Cast) else value
         if not isinstance(load, TensorLoad) or str(target.buffer.dtype) != "int8":
             raise statement.refuse("a STORE copies low bytes to int8, and computes nothing")
         within = self._lanes(statement, self._place(load, values), box)
-        numbers = self._memories.numbers(load.source)
+        numbers = numbers_of(load.source, self._config)
         outside = {name: each for name, each in box.items() if name not in within}
         sram = self._elements(statement, load, values, box, within, numbers)
         dram = self._elements(statement, target, values, box, within, numbers)
@@ -304,23 +360,25 @@ class _Compiler:
 
     # GEMM
 
-    def _multiply(self, statement: Statement, values: dict[tirx.Var, int], box: Box) -> None:
+    def _multiply(self, statement: Statement, values: dict[Variable, int], box: Box) -> None:
         """acc[b, o] += Σ_i inp[b, i] · wgt[o, i] over tiles, with b, o and i innermost in their buffers."""
-        accesses = _product_of(statement)
+        if statement.source not in self._products:
+            self._products[statement.source] = _product_of(statement)
+        accesses = self._products[statement.source]
         b, c = self._config.batch, self._config.block
         numbers = (b * c, b * c, c * c)
         shapes: dict[tuple[int, ...], int] = {(1, 0, c): c, (0, 1, 1): c, (c, c, 0): b}
         places = [self._place(each, values) for each in accesses]
         seen: list[tuple[int, ...]] = []
         turns: list[Turns] = []
-        for variable, span in box.items():
-            factors = tuple(place.factors.get(variable, 0) for place in places)
+        for name, span in box.items():
+            factors = tuple(place.factors.get(name, 0) for place in places)
             if len(span) == shapes.get(factors) and factors not in seen and len(span) > 1:
                 seen.append(factors)
             elif len(span) > 1:
                 if any(factor % number for factor, number in zip(factors, numbers, strict=True)):
                     raise statement.refuse(
-                        f"the loop {variable.name} is none of a product of tiles {b}x{c} and {c}x{c}"
+                        f"a loop of {len(span)} is none of a product of tiles {b}x{c} and {c}x{c}"
                     )
                 steps = (factor // number for factor, number in zip(factors, numbers, strict=True))
                 turns.append(Turns(len(span), tuple(steps)))
@@ -341,11 +399,11 @@ class _Compiler:
 
     # ALU
 
-    def _compute(self, statement: Statement, values: dict[tirx.Var, int], box: Box) -> None:
+    def _compute(self, statement: Statement, values: dict[Variable, int], box: Box) -> None:
         target, chain = statement.source, self._chain(statement)
         place = self._place(target, values)
         within = self._lanes(statement, place, box)
-        numbers = self._memories.numbers(target.buffer)
+        numbers = numbers_of(target.buffer, self._config)
 
         def where(access: Access) -> Affine:
             return self._elements(statement, access, values, box, within, numbers)
@@ -369,14 +427,14 @@ class _Compiler:
         for step in steps:
             self._alu(step, dst, dst if step.operand is None else where(step.operand), turns)
 
-    def _clear(self, dst: Affine, turns: dict[tirx.Var, int]) -> None:
+    def _clear(self, dst: Affine, turns: dict[Variable, int]) -> None:
         # Micro-ops of a reset have no source; that of the target is one that exists.
         steps = [Turns(count, (dst.factors.get(name, 0), 0)) for name, count in turns.items()]
         limits = (self._config.acc_depth, self._config.inp_depth)
         for each in fold(steps, (dst.constant, 0), limits, self._config.uop_depth):
             self._builder.clear(each.kernel, each.outer, each.inner)
 
-    def _alu(self, step: Step, dst: Affine, src: Affine, turns: dict[tirx.Var, int]) -> None:
+    def _alu(self, step: Step, dst: Affine, src: Affine, turns: dict[Variable, int]) -> None:
         # With an immediate src is dst: some backends read acc[src] there too.
         loops = [
             Turns(count, (dst.factors.get(name, 0), src.factors.get(name, 0)))
@@ -394,7 +452,7 @@ def _buffers_of(root: tirx.Stmt) -> set[tirx.Buffer]:
 
 def _product_of(
     statement: Statement,
-) -> tuple[tirx.BufferStore, TensorLoad, TensorLoad]:
+) -> tuple[Access, Access, Access]:
     """Return the accumulator, the data and the weight of acc += data · weight."""
     target, value = statement.source, statement.source.value
     refusal = statement.refuse("a GEMM is acc += int32(data) * int32(weight)")
@@ -404,7 +462,7 @@ def _product_of(
         if (
             isinstance(kept, TensorLoad)
             and kept.source.same_as(target.buffer)
-            and address(kept.source, list(kept.indices)) == address(target.buffer, list(target.indices))
+            and indices_of(kept) == indices_of(target)
             and isinstance(added, tirx.Mul)
             and all(
                 isinstance(each, tirx.Cast) and isinstance(each.value, TensorLoad)
