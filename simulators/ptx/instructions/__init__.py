@@ -7,9 +7,10 @@ from simulators.ptx.instructions import (
     conversion,
     floating,
     logic,
-    matrix,
+    mma,
     movement,
     warp,
+    wmma,
 )
 
 __all__ = [
@@ -19,7 +20,8 @@ __all__ = [
     "conversion",
     "floating",
     "logic",
-    "matrix",
+    "mma",
     "movement",
     "warp",
+    "wmma",
 ]
