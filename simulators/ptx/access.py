@@ -24,14 +24,18 @@ class Port:
     """One instruction's access to memory in items of `size` bytes.
 
     Without `items_per_warp` each active thread moves one item and arrays are (blocks, warps, lanes); with it
-    each active warp moves that many and arrays are (blocks, warps, ...).
+    each active warp moves that many and arrays are (blocks, warps, ...). `polls` says that the items may be
+    what another thread changes meanwhile.
     """
 
-    def __init__(self, pc: int, space: str, size: int, *, items_per_warp: int | None = None) -> None:
+    def __init__(
+        self, pc: int, space: str, size: int, *, items_per_warp: int | None = None, polls: bool = False
+    ) -> None:
         self.pc = pc
         self.space = space
         self.size = size
         self.items_per_warp = items_per_warp
+        self.polls = polls
 
     def load(self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None) -> np.ndarray:
         """Load the items at some addresses; threads outside of the mask read zero.
@@ -39,6 +43,8 @@ class Port:
         `key` has all arrays that the addresses and the mask come from: while they are the same objects,
         whose contents never change, the addresses are not computed and resolved again.
         """
+        if self.polls:
+            group.polled()
         if self.space:
             self._count(group, self.space, "load", None)
             return self._load(group, self.space, self._resolved(group, key, addresses, mask))
@@ -49,6 +55,11 @@ class Port:
             value = self._load(group, space, self._resolve(group, space, address - base, part))
             total = value if part is None or part is mask else np.where(part, value, total)
         return total
+
+    def load_part(self, group: "Group", address: np.ndarray, part: np.ndarray) -> np.ndarray:
+        """Load for some of the running threads; the others read zero."""
+        self._count(group, self.space, "load", part)
+        return self._load(group, self.space, self._resolve(group, self.space, address, part))
 
     def store(
         self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None, value: np.ndarray
@@ -62,6 +73,13 @@ class Port:
         for space, base, part in _spaces(address, mask):
             self._count(group, space, "store", part)
             self._store(group, space, self._resolve(group, space, address - base, part), value)
+
+    def begin_store(
+        self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None
+    ) -> Access:
+        """Resolve and count a store to shared memory that will be done later."""
+        self._count(group, self.space, "store", None)
+        return self._resolved(group, key, addresses, mask)
 
     def _resolved(self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None) -> Access:
         known = group.accesses.get(self.pc)

@@ -2,6 +2,7 @@
 
 from simulators.ptx.instructions import (
     arithmetic,
+    asynchronous,
     comparison,
     control,
     conversion,
@@ -15,6 +16,7 @@ from simulators.ptx.instructions import (
 
 __all__ = [
     "arithmetic",
+    "asynchronous",
     "comparison",
     "control",
     "conversion",

@@ -123,7 +123,7 @@ def ld(form: Form, site: Site) -> Step:
     size = _checked_size(site, count * dtype.itemsize)
     writers = [None if isinstance(o, Sink) else site.write(o, form.type, exact=False) for o in targets]
     locate = address_of(site, site.operands[1], form.space)
-    load = _loader(Port(site.pc, form.space, size), locate)
+    load = _loader(Port(site.pc, form.space, size, polls=form.order not in ("", "weak")), locate)
 
     def scalar(group: "Group") -> None:
         value = load(group)
