@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulators.ptx.access import Port
 from simulators.ptx.memory import Access
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class _Copy:
     """A copy under way: its destination, its value, who issued it, and the number of its copy group."""
 
-    pc: int
+    port: Port
     access: Access
     value: np.ndarray
     threads: np.ndarray | None
@@ -35,9 +36,9 @@ class AsyncCopies:
         # How many copy groups each thread has committed; length 1 on axes along which that does not vary.
         self._committed = np.zeros((1, 1, 1), np.int64)
 
-    def issue(self, group: "Group", pc: int, access: Access, value: np.ndarray) -> None:
+    def issue(self, group: "Group", port: Port, access: Access, value: np.ndarray) -> None:
         """Start copies to shared memory by the threads that run."""
-        self._under_way.append(_Copy(pc, access, value, group.mask, self._committed))
+        self._under_way.append(_Copy(port, access, value, group.mask, self._committed))
 
     def commit(self, group: "Group") -> None:
         """End the copy group of each thread that runs; the next copies belong to its next one."""
@@ -64,9 +65,9 @@ class AsyncCopies:
             if not concerned.any():
                 left.append(copy)
             elif not rest.any():
-                group.shared.store(copy.access, copy.value, group.findings)
+                copy.port.end_store(group, copy.access, copy.value)
             else:
                 access = group.shared.restricted(copy.access, concerned)
-                group.shared.store(access, copy.value, group.findings)
-                left.append(_Copy(copy.pc, copy.access, copy.value, rest, copy.number))
+                copy.port.end_store(group, access, copy.value)
+                left.append(_Copy(copy.port, copy.access, copy.value, rest, copy.number))
         self._under_way = left
