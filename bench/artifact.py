@@ -73,21 +73,28 @@ class Artifact:
         missing = {MANIFEST, HOST_LIBRARY} - members.keys()
         if missing:
             raise ArtifactError(f"not an artefact: it lacks {', '.join(sorted(missing))}")
-        manifest = json.loads(members[MANIFEST])
+        try:
+            manifest = json.loads(members[MANIFEST])
+        except ValueError as error:
+            raise ArtifactError(f"not an artefact: {MANIFEST}: {error}") from None
         if manifest.get("format") != FORMAT:
             raise ArtifactError(f"artefact format {manifest.get('format')} is not supported: {FORMAT} is")
-        return Artifact(
-            target=manifest["target"],
-            inputs=tuple(map(_spec, manifest["inputs"])),
-            outputs=tuple(map(_spec, manifest["outputs"])),
-            kernels=tuple(manifest["kernels"]),
-            host_library=members[HOST_LIBRARY],
-            machine={
-                name.removeprefix(MACHINE_FOLDER): data
-                for name, data in members.items()
-                if name.startswith(MACHINE_FOLDER)
-            },
-        )
+        machine = {
+            name.removeprefix(MACHINE_FOLDER): data
+            for name, data in members.items()
+            if name.startswith(MACHINE_FOLDER)
+        }
+        try:
+            return Artifact(
+                target=manifest["target"],
+                inputs=tuple(map(_spec, manifest["inputs"])),
+                outputs=tuple(map(_spec, manifest["outputs"])),
+                kernels=tuple(manifest["kernels"]),
+                host_library=members[HOST_LIBRARY],
+                machine=machine,
+            )
+        except KeyError as error:
+            raise ArtifactError(f"not an artefact: {MANIFEST} lacks {error}") from None
 
     @staticmethod
     def load(path: Path) -> Artifact:

@@ -9,7 +9,7 @@ within 2^24 whatever the order of addition, where every integer is a float32: lo
 at 1024 and added as int32, modulo 2^32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,8 @@ import numpy as np
 from simulators.vta.isa import AluOpcode
 
 EXACT_REDUCTION = 1024
+# Iterations in one plan: bounds its memory, where an instruction can turn its loops 2^28 times.
+PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,24 @@ class Operand:
         outer = np.arange(iter_out)[:, None, None] * self.out
         inner = np.arange(iter_in)[None, :, None] * self.inner
         return (outer + inner + self.base[None, None, :]).ravel()
+
+
+Operands = tuple[Operand, Operand, Operand]
+"""dst, src and wgt of a GEMM or ALU instruction."""
+
+
+def pieces(operands: Operands, iter_out: int, iter_in: int) -> Iterator[tuple[Operands, int, int]]:
+    """Cut an instruction into instructions of at most PIECE iterations (or one loop turn), in its order."""
+    uops = operands[0].base.size
+    inner = min(iter_in, max(PIECE // uops, 1))
+    outer = min(iter_out, max(PIECE // (uops * iter_in), 1))
+    for out in range(0, iter_out, outer):
+        for turn in range(0, iter_in, inner):
+            dst, src, wgt = (
+                Operand(each.base + out * each.out + turn * each.inner, each.out, each.inner)
+                for each in operands
+            )
+            yield (dst, src, wgt), min(outer, iter_out - out), min(inner, iter_in - turn)
 
 
 def span(indices: np.ndarray) -> np.ndarray | slice:
@@ -155,7 +175,7 @@ def plan_alu(dst: Operand, src: Operand | None, iter_out: int, iter_in: int) -> 
     if sources is None or not np.isin(sources, targets).any():
         # Only iterations on the same dst depend on one another: the nth of each goes to the nth step.
         ranks = _occurrence(targets)
-        picks = [np.flatnonzero(ranks == rank) for rank in range(int(ranks.max()) + 1)]
+        picks = np.split(np.argsort(ranks, kind="stable"), np.cumsum(np.bincount(ranks))[:-1])
     else:
         bounds = _hazards(targets, sources)
         picks = [np.arange(begin, end) for begin, end in pairwise(bounds)]
@@ -203,6 +223,12 @@ _OPERATIONS: dict[int, Callable[..., np.ndarray]] = {
     AluOpcode.SHR: _shift,
     AluOpcode.MUL: np.multiply,
 }
+
+
+def clear(steps: list[Step], acc: np.ndarray) -> None:
+    """Zero what the steps of a GEMM with reset reach."""
+    for step in steps:
+        acc[step.dst] = 0
 
 
 def run_alu(steps: list[Step], opcode: int, immediate: int, acc: np.ndarray) -> int:

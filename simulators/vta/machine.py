@@ -6,7 +6,7 @@ import numpy as np
 
 from simulators.report import Finding, Report
 from simulators.vta import compute, memory
-from simulators.vta.compute import Operand, Product, Step
+from simulators.vta.compute import Operand, Operands, Product, Step
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import (
     Alu,
@@ -142,7 +142,7 @@ class Machine:
 
     # What a run needs of the machine ------------------------------------------------------------------
 
-    def _operands(self, instruction: Gemm | Alu) -> tuple[Operand, Operand, Operand] | None:
+    def _operands(self, instruction: Gemm | Alu) -> Operands | None:
         """Where dst, src and wgt of an instruction's iterations lie; None where there is no iteration."""
         if instruction.iter_out * instruction.iter_in * (instruction.uop_end - instruction.uop_bgn) == 0:
             return None
@@ -166,21 +166,21 @@ class Machine:
         if highest >= depth:
             raise TrapError("sram-out-of-range", f"element {highest} of {memory_name}, which holds {depth}")
 
-    def _plan(self, instruction: Gemm | Alu, operands: tuple[Operand, Operand, Operand]) -> list:
-        """Return the plan of an instruction, made at its first execution with these micro-ops."""
+    def _plan(self, instruction: Gemm | Alu, operands: Operands, *loops: int) -> list:
+        """Return the plan of a piece of an instruction, made when it first comes with these micro-ops."""
         dst, src, wgt = operands
-        loops = (instruction.iter_out, instruction.iter_in)
+        iter_out, iter_in = loops
         kind = (type(instruction), instruction.reset, isinstance(instruction, Alu) and instruction.use_imm)
         key = (*kind, *loops, *((each.base.tobytes(), each.out, each.inner) for each in operands))
         if key not in self._plans:
             plan: list[Product] | list[Step]
             if isinstance(instruction, Alu):
-                plan = compute.plan_alu(dst, None if instruction.use_imm else src, *loops)
+                plan = compute.plan_alu(dst, None if instruction.use_imm else src, iter_out, iter_in)
             elif instruction.reset:
-                plan = [Step(compute.span(np.unique(dst.indices(*loops))), None)]
+                plan = [Step(compute.span(np.unique(dst.indices(iter_out, iter_in))), None)]
             else:
-                plan = compute.plan_gemm(dst, src, wgt, *loops)
-            size = sum(each.nbytes for each in plan) + 1024
+                plan = compute.plan_gemm(dst, src, wgt, iter_out, iter_in)
+            size = sum(each.nbytes + 256 for each in plan) + 3 * dst.base.nbytes
             if self._plan_bytes + size > _PLAN_BYTES:
                 self._plans.clear()
                 self._plan_bytes = 0
@@ -209,28 +209,30 @@ class Machine:
                     far = self._compute(instruction, operands, counters)
         return lost, far
 
-    def _compute(
-        self, instruction: Gemm | Alu, operands: tuple[Operand, Operand, Operand], counters: dict[str, int]
-    ) -> int:
-        """GEMM or ALU with at least one iteration; returns the lanes shifted by 32 or more."""
+    def _compute(self, instruction: Gemm | Alu, operands: Operands, counters: dict[str, int]) -> int:
+        """Execute GEMM or ALU with at least one iteration; return the lanes shifted by 32 or more."""
         dst, src, wgt = operands
-        iterations = instruction.iter_out * instruction.iter_in * (instruction.uop_end - instruction.uop_bgn)
+        loops = (instruction.iter_out, instruction.iter_in)
+        iterations = loops[0] * loops[1] * (instruction.uop_end - instruction.uop_bgn)
         self._check("ACC", dst, instruction)
         if isinstance(instruction, Alu):
             # As in the functional simulator, src is checked even where an immediate takes its place.
             self._check("ACC", src, instruction)
             counters["alu_counter"] += iterations
-            steps = self._plan(instruction, operands)
-            return compute.run_alu(steps, instruction.alu_opcode, instruction.imm, self.sram.acc)
-        if instruction.reset:
-            for step in self._plan(instruction, operands):
-                self.sram.acc[step.dst] = 0
-            return 0
-        self._check("INP", src, instruction)
-        self._check("WGT", wgt, instruction)
-        counters["gemm_counter"] += iterations
-        compute.run_gemm(self._plan(instruction, operands), self.sram.acc, self.sram.inp, self.sram.wgt)
-        return 0
+        elif not instruction.reset:
+            self._check("INP", src, instruction)
+            self._check("WGT", wgt, instruction)
+            counters["gemm_counter"] += iterations
+        far, sram = 0, self.sram
+        for piece in compute.pieces(operands, *loops):
+            plan = self._plan(instruction, *piece)
+            if isinstance(instruction, Alu):
+                far += compute.run_alu(plan, instruction.alu_opcode, instruction.imm, sram.acc)
+            elif instruction.reset:
+                compute.clear(plan, sram.acc)
+            else:
+                compute.run_gemm(plan, sram.acc, sram.inp, sram.wgt)
+        return far
 
 
 class _Run:

@@ -224,6 +224,7 @@ GEMMS = {
         Gemm(uop_bgn=0, uop_end=6, iter_out=2, iter_in=1, dst_out=10, src_out=3),
         (Uop(0, 0, 0), Uop(1, 1, 1), Uop(0, 2, 2), Uop(2, 0, 0), Uop(0, 4, 4), Uop(2, 2, 2)),
     ),
+    "16383-times-the-same": (Gemm(uop_bgn=0, uop_end=1, iter_out=16383, iter_in=1), (Uop(1, 2, 3),)),
     "first-micro-ops-skipped": (
         Gemm(uop_bgn=2, uop_end=3, iter_out=1, iter_in=1),
         (Uop(0, 0), Uop(1, 1), Uop(2, 2, 2)),
@@ -274,6 +275,30 @@ def test_gemm_with_reset_clears_what_dst_reaches_and_nothing_else():
     np.testing.assert_array_equal(np.delete(machine.sram.acc, cleared, 0), np.delete(before, cleared, 0))
     assert report.findings == [], "with reset src and wgt are not looked at"
     assert report.counters["gemm_counter"] == 0
+
+
+def test_loops_of_more_iterations_than_one_plan_holds():
+    machine = _gemm_machine()
+    expected = _gemm_expected(machine, Gemm(uop_bgn=0, uop_end=1, iter_out=1, iter_in=1), (Uop(1, 2, 3),))
+    before = machine.sram.acc[1].astype(np.int64)
+    once = (expected[1] - before + 2**31) % 2**32 - 2**31
+    expected[1] = (before + once * 50 * 16383 + 2**31) % 2**32 - 2**31
+    gemm = Gemm(uop_bgn=0, uop_end=1, iter_out=50, iter_in=16383)
+    dram = dram_of(uops=(Uop(1, 2, 3), Uop(7, 8)))
+    report = run(machine, [load(Memory.UOP, UOPS_AT, 2), gemm, Finish()], dram)
+    np.testing.assert_array_equal(machine.sram.acc, expected)
+    assert report.counters["gemm_counter"] == 50 * 16383
+
+
+def test_a_running_sum_that_is_cut_into_plans_goes_on_where_it_stopped(monkeypatch):
+    machine = Machine()
+    machine.sram.acc[:] = RNG.integers(-(2**31), 2**31, machine.sram.acc.shape)
+    alu = _alu(AluOpcode.ADD, uop_end=2, iter_out=7, iter_in=5, dst_out=2, dst_in=1, src_out=1, src_in=3)
+    uops = (Uop(7, 8), Uop(3, 9))
+    expected = _alu_expected(machine.sram.acc, alu, uops)
+    monkeypatch.setattr("simulators.vta.compute.PIECE", 4)
+    run(machine, [load(Memory.UOP, UOPS_AT, 2), alu, Finish()], dram_of(uops=uops))
+    np.testing.assert_array_equal(machine.sram.acc, expected)
 
 
 def test_the_same_loops_over_other_micro_ops_are_another_kernel():

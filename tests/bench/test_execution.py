@@ -1,0 +1,149 @@
+"""What a device does wrong becomes a verdict: it crashes, hangs, is missing, or gives nothing."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bench import transform
+from bench.artifact import Artifact
+from bench.devices.execution import execute
+from bench.devices.failure import DeviceFailure
+from bench.flows.flow import flow_for
+from bench.lowering import lower_for_host, lower_for_machine
+from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
+from kernels.hexagon.machine_code import find_vrmpy
+from simulators.hvx import qemu
+from tests.bench.integer_graphs import dense
+
+DATA = np.arange(8 * 16, dtype=np.int8).reshape(8, 16)
+needs_qemu = pytest.mark.skipif(qemu.available() is not None, reason=str(qemu.available()))
+
+
+@pytest.fixture(scope="module")
+def artifacts() -> dict[str, Artifact]:
+    """A dense layer for each target's machine, and for the host."""
+    built = {}
+    for target in ("tensorcore", "hexagon", "vta"):
+        flow = flow_for(target)
+        module = dense(8, 16, 32, data_dtype=flow.data_dtype, scheme=flow.scheme)
+        transformed = transform(module, target)
+        built[target] = lower_for_machine(transformed.mod, flow.machine_files(transformed), target=target)
+        if target == "tensorcore":
+            kernels = flow.plain_kernels(transformed)
+            built["host"] = lower_for_host(transformed.mod, kernels, target=target)
+    return built
+
+
+def edited(artifact: Artifact, **changes: object) -> Artifact:
+    return Artifact(**{**vars(artifact), **changes})  # type: ignore[arg-type]
+
+
+def with_machine(artifact: Artifact, name: str, content: bytes) -> Artifact:
+    assert name in artifact.machine
+    return edited(artifact, machine={**artifact.machine, name: content})
+
+
+def failure_of(artifact: Artifact, *, device: str = "sim", seconds: float = 60) -> DeviceFailure:
+    data = DATA.astype(artifact.inputs[0].dtype)
+    with pytest.raises(DeviceFailure) as caught:
+        execute(artifact, {"data": data}, device=device, timeout_seconds=seconds)
+    return caught.value
+
+
+@pytest.fixture
+def no_process_is_left() -> Iterator[None]:
+    """Whatever a run started has ended when it is over."""
+    yield
+    deadline = time.monotonic() + 5
+    while psutil.Process(os.getpid()).children(recursive=True) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.Process(os.getpid()).children(recursive=True)
+
+
+def test_a_run_gives_every_tensor_and_hears_of_every_kernel(artifacts: dict[str, Artifact]) -> None:
+    heard: list[str] = []
+    execution = execute(artifacts["tensorcore"], {"data": DATA}, device="sim", on_kernel=heard.append)
+    assert heard == ["dense_kernel"]
+    assert list(execution.outputs) == [spec.name for spec in artifacts["tensorcore"].outputs]
+    assert execution.counters["dense_kernel"]["tensor_instructions"] == 1
+
+
+@pytest.mark.usefixtures("no_process_is_left")
+def test_a_kernel_that_never_ends_is_a_timeout(artifacts: dict[str, Artifact]) -> None:
+    name = "dense_kernel.ptx"
+    text = artifacts["tensorcore"].machine[name].decode()
+    endless = text.replace("ret;", "$forever:\n\tbra $forever;\n\tret;", 1)
+    assert endless != text
+    failure = failure_of(with_machine(artifacts["tensorcore"], name, endless.encode()), seconds=4)
+    assert failure.verdict == "timeout"
+    assert "no result after 4 s" in str(failure)
+
+
+def test_a_library_that_is_none_is_a_crash(artifacts: dict[str, Artifact]) -> None:
+    failure = failure_of(edited(artifacts["host"], host_library=b"\x7fELF nonsense"), device="host")
+    assert failure.verdict == "crash"
+    assert "host.so" in str(failure)
+
+
+def test_a_process_that_dies_is_a_crash_with_its_last_output(
+    artifacts: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A module that kills the process as TVM is imported stands for a segmentation fault in it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\nprint('last words', file=sys.stderr, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
+    failure = failure_of(artifacts["host"], device="host")
+    assert failure.verdict == "crash"
+    assert "SIGSEGV" in str(failure)
+    assert "last words" in str(failure)
+
+
+def test_malformed_ptx_is_a_crash_that_names_the_line(artifacts: dict[str, Artifact]) -> None:
+    name = "dense_kernel.ptx"
+    text = artifacts["tensorcore"].machine[name].decode().replace("wmma.mma", "wmma.mystery", 1)
+    failure = failure_of(with_machine(artifacts["tensorcore"], name, text.encode()))
+    assert failure.verdict == "crash"
+    assert "wmma.mystery" in str(failure)
+
+
+def test_a_program_cut_short_is_a_crash(artifacts: dict[str, Artifact]) -> None:
+    name = "dense_kernel.vta"
+    content = artifacts["vta"].machine[name]
+    failure = failure_of(with_machine(artifacts["vta"], name, content[: len(content) // 2]))
+    assert failure.verdict == "crash"
+
+
+@needs_qemu
+@pytest.mark.usefixtures("no_process_is_left")
+def test_an_illegal_instruction_kills_qemu_and_is_a_crash(artifacts: dict[str, Artifact]) -> None:
+    elf = bytearray(artifacts["hexagon"].machine[HEXAGON_PROGRAM])
+    for instruction in find_vrmpy(bytes(elf)):
+        elf[instruction.offset : instruction.offset + 4] = b"\xff\xff\xff\xff"
+    failure = failure_of(with_machine(artifacts["hexagon"], HEXAGON_PROGRAM, bytes(elf)))
+    assert failure.verdict == "crash"
+    assert "dense_kernel" in str(failure)
+
+
+@needs_qemu
+def test_a_corrupt_elf_is_refused_before_it_is_run(artifacts: dict[str, Artifact]) -> None:
+    for name in (HEXAGON_PROGRAM, HEXAGON_TWIN):
+        content = artifacts["hexagon"].machine[name]
+        failure = failure_of(with_machine(artifacts["hexagon"], name, content[:-100]))
+        assert failure.verdict == "crash"
+        assert "cut short" in str(failure)
+
+
+def test_a_missing_simulator_is_said_with_what_to_type(
+    artifacts: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    failure = failure_of(artifacts["hexagon"])
+    assert failure.verdict == "device-missing"
+    assert "apt-get install qemu-user" in str(failure)
