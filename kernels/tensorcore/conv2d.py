@@ -11,10 +11,11 @@ from __future__ import annotations
 from tvm import te, tirx
 
 from kernels.tensorcore import product, schedule
+from kernels.tensorcore.epilogue import NO_EPILOGUE, Epilogue
 from kernels.tensorcore.intrinsics import Tile, default_tile
 from kernels.tensorcore.operands import per_item, storage_dtype
-from kernels.tensorcore.product import Problem
-from kernels.tensorcore.tiling import Extents, Tiling
+from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tiling import Tiling
 
 
 def _output_extent(what: str, size: int, *, pads: int, kernel: int, stride: int, dilation: int) -> int:
@@ -61,15 +62,18 @@ def conv2d_primfunc(
     dilation: tuple[int, int] = (1, 1),
     dtype: str = "int8",
     tile: Tile | None = None,
+    epilogue: Epilogue = NO_EPILOGUE,
 ) -> tirx.PrimFunc:
     """Describe the convolution as a TensorIR function (data, weight, out), which TVM also builds for a CPU.
 
     All sizes are in elements. data (H, W, N, IC) `dtype`; weight (KH, KW, OC/n, IC/k, n, k) `dtype`, that
     is HWOI32o16i for 8-bit types and HWOI8o32i for 4-bit types; out (OH, OW, N, OC) int32. Operands of a
     4-bit type are buffers of int32 words, eight elements a word along the last dimension. kernel is
-    (KH, KW); padding is (top, left, bottom, right); `tile` is m8n32k16 or m8n8k32 unless given. Raises
-    ValueError naming N, IC or OC where it is no multiple of the tile's m, k or n, and any other illegal
-    argument.
+    (KH, KW); padding is (top, left, bottom, right); `tile` is m8n32k16 or m8n8k32 unless given. With an
+    epilogue its operands come before out, and out has its type.
+
+    Raises ValueError naming N, IC or OC where it is no multiple of the tile's m, k or n, and any other
+    illegal argument.
     """
     tile = tile or default_tile(dtype)
     product.check(
@@ -108,15 +112,10 @@ def conv2d_primfunc(
             tirx.const(0, stored),
         )
 
-    conv = product.tiled_product(
-        Problem(extents, tile, dtype), image=image, weight=weight, weight_index=lambda y, ky, kx: (ky, kx)
-    )
-    out = te.compute(
-        (out_height, out_width, batch, out_channels),
-        lambda y, x, b, o: conv[y, x, b // tile.m, o // tile.n, b % tile.m, o % tile.n],
-        name="out",
-    )
-    return product.described([data, weight, out], tile=tile, dtype=dtype)
+    problem = Problem(extents, tile, dtype, epilogue.out_dtype, fused=not epilogue.is_empty)
+    conv = product.tiled_product(problem, image=image, weight=weight, weight_index=lambda y, ky, kx: (ky, kx))
+    out, operands = product.finished(conv, problem, epilogue, place=(out_height, out_width))
+    return product.described([data, weight, *operands, out], problem)
 
 
 def schedule_conv2d(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> tirx.PrimFunc:

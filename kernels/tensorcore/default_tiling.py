@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
-from kernels.tensorcore.intrinsics import Tile
-from kernels.tensorcore.operands import row_bytes
-from kernels.tensorcore.tiling import MAX_SHARED_BYTES, WARP, Extents, Tiling, divisors, largest_divisor
+from kernels.tensorcore.operands import PER_WORD, is_packed
+from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tiling import MAX_SHARED_BYTES, WARP, Tiling, divisors, largest_divisor
 
 # Accumulator registers of one thread, warps of one block, output places of one block.
 ACCUMULATORS = 64
@@ -32,6 +32,8 @@ IDLE = 0.4
 STAGING = 24.0
 STORING = 3.0
 BEGINNING = 60.0
+# One channel of an epilogue: the load of its sum, a requantisation, a residual.
+FINISHING = 15.0
 
 
 def _shares(extents: Extents, most_tiles: int) -> Iterator[dict[str, int]]:
@@ -77,32 +79,29 @@ def _stagings(extents: Extents) -> Iterator[dict[str, object]]:
             yield {"stage": stage, "chunk": chunk}
 
 
-def global_bytes(tiling: Tiling, extents: Extents, tile: Tile, dtype: str, *, out_bytes: float = 4) -> float:
-    """Estimate the bytes of global memory that a kernel moves; `out_bytes` are those of one result."""
-    a_bytes, b_bytes = tiling.staged_bytes(extents, tile, dtype)
+def global_bytes(tiling: Tiling, problem: Problem) -> float:
+    """Estimate the bytes of global memory that a kernel moves."""
+    extents = problem.extents
+    a_bytes, b_bytes = tiling.staged_bytes(problem)
     staged_height, staged_width = tiling.staged_kernel(extents)
     times = extents.kernel[0] // staged_height * (extents.kernel[1] // staged_width)
     times *= extents.steps // tiling.chunk
-    return blocks(tiling, extents) * times * (a_bytes + b_bytes) + _result_bytes(extents, tile, out_bytes)
+    return blocks(tiling, extents) * times * (a_bytes + b_bytes) + problem.result_bytes
 
 
-def _result_bytes(extents: Extents, tile: Tile, out_bytes: float) -> float:
-    tiles = extents.height * extents.width * extents.rows * extents.columns
-    return tiles * tile.m * tile.n * out_bytes
-
-
-def compulsory_bytes(extents: Extents, tile: Tile, dtype: str, *, out_bytes: float = 4) -> float:
+def compulsory_bytes(problem: Problem) -> float:
     """Estimate the bytes that must move: every operand that is used, and every result, once."""
+    extents, tile = problem.extents, problem.tile
     touched = [
         min((places - 1) * stride + (kernel - 1) * dilation + 1, places * kernel)
         for places, stride, kernel, dilation in zip(
             (extents.height, extents.width), extents.stride, extents.kernel, extents.dilation, strict=True
         )
     ]
-    step = extents.steps * row_bytes(tile.k, dtype)
+    step = problem.step_bytes(extents.steps)
     data = touched[0] * touched[1] * extents.rows * tile.m * step
     weight = extents.kernel[0] * extents.kernel[1] * extents.columns * tile.n * step
-    return data + weight + _result_bytes(extents, tile, out_bytes)
+    return data + weight + problem.result_bytes
 
 
 def blocks(tiling: Tiling, extents: Extents) -> int:
@@ -116,43 +115,55 @@ def blocks(tiling: Tiling, extents: Extents) -> int:
     )
 
 
-def instructions_per_product(tiling: Tiling, extents: Extents, tile: Tile, dtype: str) -> float:
+def instructions_per_product(tiling: Tiling, problem: Problem) -> float:
     """Estimate the warp instructions for each tensor instruction."""
+    extents = problem.extents
     places = tiling.warp_height_tiles * tiling.warp_width_tiles
     a_loads, b_loads = places * tiling.warp_row_tiles, tiling.warp_col_tiles
     tiles = tiling.warp_tiles
     staged_height, staged_width = tiling.staged_kernel(extents)
     products = tiles * tiling.chunk * staged_height * staged_width
-    a_bytes, b_bytes = tiling.staged_bytes(extents, tile, dtype)
+    a_bytes, b_bytes = tiling.staged_bytes(problem)
     vectors = sum(-(-size // (16 * WARP * tiling.warps)) for size in (a_bytes, b_bytes))
     times = extents.kernel[0] // staged_height * (extents.kernel[1] // staged_width)
     times *= extents.steps // tiling.chunk
-    once = tiles * STORING + BEGINNING
+    once = tiles * STORING + BEGINNING + _finishing(tiling, problem)
     return 1 + 2 * (a_loads + b_loads) / tiles + (vectors * STAGING + once / times) / products
 
 
+def _finishing(tiling: Tiling, problem: Problem) -> float:
+    """Instructions of the epilogue of one warp: the results of a row of tiles are divided among its lanes."""
+    if not problem.fused:
+        return 0.0
+    channels = PER_WORD if is_packed(problem.out_dtype) else 1
+    items = tiling.warp_col_tiles * problem.tile.m * problem.tile.n // channels
+    rows = tiling.warp_tiles // tiling.warp_col_tiles
+    return rows * -(-items // WARP) * (FINISHING * channels + STAGING)
+
+
 @cache
-def default_tiling(extents: Extents, tile: Tile, dtype: str) -> Tiling:
+def default_tiling(problem: Problem) -> Tiling:
     """Choose a tiling for any extents, the cheapest by the estimates of this module.
 
     Accumulators take up to 64 registers of a thread, a block has up to 16 warps, its operands lie in
     static shared memory. Raises ValueError where not even one tile fits.
     """
-    least = compulsory_bytes(extents, tile, dtype)
+    extents, tile = problem.extents, problem.tile
+    least = compulsory_bytes(problem)
     best: tuple[float, Tiling] | None = None
     stagings = list(_stagings(extents))
     for shares in _shares(extents, max(1, ACCUMULATORS * WARP // (tile.m * tile.n))):
         for staging in stagings:
             tiling = Tiling(**shares, **staging)  # type: ignore[arg-type]
-            if tiling.shared_bytes(extents, tile, dtype) > MAX_SHARED_BYTES:
+            if tiling.shared_bytes(problem) > MAX_SHARED_BYTES:
                 continue
             cost = (
-                (instructions_per_product(tiling, extents, tile, dtype) / INSTRUCTIONS) ** 2
-                + (global_bytes(tiling, extents, tile, dtype) / least / BYTES) ** 2
+                (instructions_per_product(tiling, problem) / INSTRUCTIONS) ** 2
+                + (global_bytes(tiling, problem) / least / BYTES) ** 2
                 + IDLE * max(0.0, 1 - blocks(tiling, extents) / BLOCKS)
             )
             if best is None or cost < best[0]:
                 best = (cost, tiling)
     if best is None:
-        raise ValueError(f"no tiling of {extents} fits {MAX_SHARED_BYTES} bytes of shared memory")
+        raise ValueError(f"no tiling of {problem} fits {MAX_SHARED_BYTES} bytes of shared memory")
     return best[1]

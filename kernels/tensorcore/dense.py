@@ -8,21 +8,29 @@ from __future__ import annotations
 from tvm import te, tirx
 
 from kernels.tensorcore import product, schedule
+from kernels.tensorcore.epilogue import NO_EPILOGUE, Epilogue
 from kernels.tensorcore.intrinsics import Tile, default_tile
 from kernels.tensorcore.operands import per_item, storage_dtype
-from kernels.tensorcore.product import Problem
-from kernels.tensorcore.tiling import Extents, Tiling
+from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tiling import Tiling
 
 
 def dense_primfunc(
-    data_shape: tuple[int, int], *, units: int, dtype: str = "int8", tile: Tile | None = None
+    data_shape: tuple[int, int],
+    *,
+    units: int,
+    dtype: str = "int8",
+    tile: Tile | None = None,
+    epilogue: Epilogue = NO_EPILOGUE,
 ) -> tirx.PrimFunc:
     """Describe the layer as a TensorIR function (data, weight, out), which TVM also builds for a CPU.
 
     All sizes are in elements. data (M, K) `dtype`; weight (N/n, K/k, n, k) `dtype`, that is NK32n16k for
     8-bit types and NK8n32k for 4-bit types; out (M, N) int32, where N is `units`. Operands of a 4-bit type
-    are buffers of int32 words, eight elements a word along the last dimension. Raises ValueError naming
-    M, N or K where it is no multiple of the tile's.
+    are buffers of int32 words, eight elements a word along the last dimension. With an epilogue its
+    operands come before out, and out has its type.
+
+    Raises ValueError naming M, N or K where it is no multiple of the tile's.
     """
     tile = tile or default_tile(dtype)
     batch, length = data_shape
@@ -32,14 +40,15 @@ def dense_primfunc(
     stored = storage_dtype(dtype)
     data = te.placeholder((batch, extents.steps * items), stored, name="data")
     weight = te.placeholder((extents.columns, extents.steps, n, items), stored, name="weight")
+    problem = Problem(extents, tile, dtype, epilogue.out_dtype, fused=not epilogue.is_empty)
     dense = product.tiled_product(
-        Problem(extents, tile, dtype),
+        problem,
         image=lambda y, x, row, step, row_inner, item: data[row * m + row_inner, step * items + item],
         weight=weight,
         weight_index=lambda y, ky, kx: (),
     )
-    out = te.compute((batch, units), lambda b, o: dense[0, 0, b // m, o // n, b % m, o % n], name="out")
-    return product.described([data, weight, out], tile=tile, dtype=dtype)
+    out, operands = product.finished(dense, problem, epilogue, place=())
+    return product.described([data, weight, *operands, out], problem)
 
 
 def schedule_dense(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> tirx.PrimFunc:

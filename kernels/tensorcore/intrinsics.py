@@ -73,7 +73,10 @@ def default_tile(dtype: str) -> Tile:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Names of the registered TensorIR intrinsics of one tile and operand type."""
+    """Names of the registered TensorIR intrinsics of one tile and operand type.
+
+    `store` goes to global memory; `stage` and `stage_transposed` (column-major) go to shared memory.
+    """
 
     tile: Tile
     dtype: str
@@ -82,6 +85,8 @@ class Intrinsics:
     fill: str
     multiply: str
     store: str
+    stage: str
+    stage_transposed: str
 
 
 def _copy_description(rows: int, columns: int, dtype: str, source_scope: str, target_scope: str):  # type: ignore[no-untyped-def]
@@ -258,10 +263,26 @@ def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
     return description, multiply
 
 
-def _store(tile: Tile):  # type: ignore[no-untyped-def]
-    """Store one accumulator to global memory, row-major with the row stride of the output."""
+def _store(tile: Tile, scope: str, layout: str):  # type: ignore[no-untyped-def]
+    """Store one accumulator, row-major or column-major, with the stride of where it goes."""
     m, n, k = tile.m, tile.n, tile.k
     elements = m * n
+    transposed = layout == "col_major"
+    rows, columns = (n, m) if transposed else (m, n)
+
+    @T.prim_func(s_tir=True)
+    def transposition(source: T.handle, target: T.handle) -> None:
+        source_tile = T.match_buffer(
+            source, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
+        )
+        target_tile = T.match_buffer(target, (n, m), "int32", align=16, offset_factor=4, scope=scope)
+        with T.sblock("root"):
+            T.reads(source_tile[0:m, 0:n])
+            T.writes(target_tile[0:n, 0:m])
+            for i, j in T.grid(m, n):
+                with T.sblock("copy"):
+                    row, column = T.axis.remap("SS", [i, j])
+                    target_tile[column, row] = source_tile[row, column]
 
     @T.prim_func(s_tir=True)
     def store(source: T.handle, target: T.handle) -> None:
@@ -272,16 +293,16 @@ def _store(tile: Tile):  # type: ignore[no-untyped-def]
         )
         target_tile = T.match_buffer(
             target,
-            (m, n),
+            (rows, columns),
             "int32",
             align=16,
-            offset_factor=n,
-            scope="global",
+            offset_factor=4,
+            scope=scope,
             strides=[row_stride, unit],
         )
         with T.sblock("root"):
             T.reads(source_tile[0:m, 0:n])
-            T.writes(target_tile[0:m, 0:n])
+            T.writes(target_tile[0:rows, 0:columns])
             T.evaluate(
                 T.tvm_store_matrix_sync(
                     source_tile.data,
@@ -291,12 +312,14 @@ def _store(tile: Tile):  # type: ignore[no-untyped-def]
                     source_tile.elem_offset // elements,
                     target_tile.access_ptr("w", ptr_type="int32"),
                     row_stride,
-                    "row_major",
+                    layout,
                     dtype="void",
                 )
             )
 
-    return _copy_description(m, n, "int32", "wmma.accumulator", "global"), store
+    if transposed:
+        return transposition, store
+    return _copy_description(m, n, "int32", "wmma.accumulator", scope), store
 
 
 def _register(name: str, pair: tuple[tirx.PrimFunc, tirx.PrimFunc]) -> str:
@@ -322,5 +345,7 @@ def intrinsics(tile: Tile, dtype: str) -> Intrinsics:
         load_b=_register(f"{prefix}.load_b", _load(tile, dtype, "wmma.matrix_b")),
         fill=_register(f"{prefix}.fill", _fill(tile)),
         multiply=_register(f"{prefix}.multiply", _multiply(tile, dtype)),
-        store=_register(f"{prefix}.store", _store(tile)),
+        store=_register(f"{prefix}.store", _store(tile, "global", "row_major")),
+        stage=_register(f"{prefix}.stage", _store(tile, "shared", "row_major")),
+        stage_transposed=_register(f"{prefix}.stage_transposed", _store(tile, "shared", "col_major")),
     )

@@ -22,7 +22,7 @@ PER_WORD = 8
 
 def is_packed(dtype: str) -> bool:
     """Whether operands of this type travel as words of eight."""
-    return BITS[dtype] < 8
+    return dtype in BITS and BITS[dtype] < 8
 
 
 def storage_dtype(dtype: str) -> str:
@@ -31,7 +31,7 @@ def storage_dtype(dtype: str) -> str:
 
 
 def per_item(dtype: str) -> int:
-    """Elements in one item of such a buffer."""
+    """Elements in one item of such a buffer (int32 has one, too)."""
     return PER_WORD if is_packed(dtype) else 1
 
 
@@ -51,3 +51,11 @@ def unpacked(word: Any, element: Any, dtype: str) -> tirx.PrimExpr:
     lane = element % PER_WORD
     value = (word << (28 - lane * 4)) >> 28 if dtype == "int4" else (word >> (lane * 4)) & 15
     return value.astype(HELD[dtype])
+
+
+def packed_word(values: list[tirx.PrimExpr]) -> tirx.PrimExpr:
+    """Pack eight int32 values, the first in the lowest nibble; of each the low four bits remain."""
+    word = values[0] & 15
+    for lane, value in enumerate(values[1:], start=1):
+        word |= (value & 15) << (4 * lane)
+    return word

@@ -11,39 +11,18 @@ image of one place under a kernel of one position; a layer's own module says how
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import sym, te, tirx
 from tvm.s_tir import Schedule
 
+from kernels.tensorcore.epilogue import Epilogue
 from kernels.tensorcore.intrinsics import Tile, intrinsics
-from kernels.tensorcore.operands import is_packed, per_item, unpacked
-from kernels.tensorcore.tiling import Extents
+from kernels.tensorcore.operands import PER_WORD, is_packed, packed_word, per_item, unpacked
+from kernels.tensorcore.problem import Extents, Problem
 
 # Attributes of a described function, by which its schedule knows the tensor instruction.
-TILE, DTYPE = "bitexact.tile", "bitexact.operands"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is multiplied (in tiles), and by which tensor instruction."""
-
-    extents: Extents
-    tile: Tile
-    dtype: str
-
-    @property
-    def image(self) -> tuple[int, int]:
-        """Height and width of the padded image, as far as the kernel reaches."""
-        e = self.extents
-        height, width = (
-            (places - 1) * stride + (kernel - 1) * dilation + 1
-            for places, stride, kernel, dilation in zip(
-                (e.height, e.width), e.stride, e.kernel, e.dilation, strict=True
-            )
-        )
-        return height, width
+TILE, DTYPE, OUT_DTYPE = "bitexact.tile", "bitexact.operands", "bitexact.results"
 
 
 def check(tile: Tile, dtype: str, extents: Sequence[tuple[str, int, str]]) -> None:
@@ -108,10 +87,43 @@ def _elements(words: te.Tensor, dtype: str) -> Callable[..., tirx.PrimExpr]:
     return element
 
 
-def described(buffers: list[te.Tensor], *, tile: Tile, dtype: str) -> tirx.PrimFunc:
+def finished(  # type: ignore[no-untyped-def]
+    product: te.Tensor, problem: Problem, epilogue: Epilogue, *, place
+) -> tuple[te.Tensor, list[te.Tensor]]:
+    """Describe the output: the sums, or what the epilogue makes of them; with the operands of the latter.
+
+    `place` is the shape of the output before its last two dimensions, batch and channels.
+    """
+    tile = problem.tile
+    e = problem.extents
+    shape = (*place, e.rows * tile.m, e.columns * tile.n)
+    operands = epilogue.placeholders(shape)
+
+    def element(*index):  # type: ignore[no-untyped-def]
+        *at, b, o = index
+        at = [0] * (2 - len(at)) + at
+        value = product[(*at, b // tile.m, o // tile.n, b % tile.m, o % tile.n)]
+        return epilogue.applied(value, index, operands)
+
+    if not is_packed(problem.out_dtype):
+        return te.compute(
+            shape, lambda *index: element(*index).astype(problem.out_dtype), name="out"
+        ), operands
+
+    def word(*index):  # type: ignore[no-untyped-def]
+        lanes = [element(*index[:-1], index[-1] * PER_WORD + lane) for lane in range(PER_WORD)]
+        return packed_word(lanes)
+
+    return te.compute((*shape[:-1], shape[-1] // PER_WORD), word, name="out"), operands
+
+
+def described(buffers: list[te.Tensor], problem: Problem) -> tirx.PrimFunc:
     """Make the function of a description, with the attributes that its schedule needs."""
     function = te.create_prim_func(buffers)
-    return function.with_attrs({TILE: str(tile), DTYPE: dtype})
+    attributes = {TILE: str(problem.tile), DTYPE: problem.dtype}
+    if problem.fused:
+        attributes[OUT_DTYPE] = problem.out_dtype
+    return function.with_attrs(attributes)
 
 
 def problem_of(func: tirx.PrimFunc) -> Problem:
@@ -140,6 +152,8 @@ def problem_of(func: tirx.PrimFunc) -> Problem:
         ),
         Tile.parse(str(func.attrs[TILE])),
         dtype,
+        out_dtype=str(func.attrs.get(OUT_DTYPE, "int32")),
+        fused=OUT_DTYPE in func.attrs,
     )
 
 

@@ -15,9 +15,10 @@ from tvm.s_tir import Schedule
 
 from kernels.tensorcore.default_tiling import default_tiling
 from kernels.tensorcore.intrinsics import intrinsics
-from kernels.tensorcore.operands import is_packed
-from kernels.tensorcore.product import Problem, problem_of
-from kernels.tensorcore.tiling import WARP, Tiling
+from kernels.tensorcore.operands import is_packed, per_item
+from kernels.tensorcore.problem import Problem
+from kernels.tensorcore.product import problem_of
+from kernels.tensorcore.tiling import WARP, Tiling, result_alignment
 
 # A schedule hands out opaque references to blocks and loops.
 Block = Any
@@ -32,6 +33,7 @@ class OutputLoops:
     warp: Loop
     unrolled: tuple[Loop, ...]
     tile_row: Loop
+    tile_column: Loop
 
 
 def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> tirx.PrimFunc:
@@ -40,15 +42,15 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     Raises ValueError if a given tiling does not divide the layer.
     """
     problem = problem_of(func)
-    tile, dtype = problem.tile, problem.dtype
-    tiling = tiling or default_tiling(problem.extents, tile, dtype)
-    tiling.check(problem.extents, tile, dtype)
-    instruction = intrinsics(tile, dtype)
+    tiling = tiling or default_tiling(problem)
+    tiling.check(problem)
+    instruction = intrinsics(problem.tile, problem.dtype)
 
     sch = Schedule(func)
     packed, product, out = (sch.get_sblock(name) for name in ("packed", "product", "out"))
     output = _bind_output(sch, _output_loops(sch, out, problem), tiling)
 
+    staged = _stage_sums(sch, out, output, problem, tiling) if problem.fused else None
     sch.set_scope(product, 0, "wmma.accumulator")
     sch.compute_at(product, output.warp, preserve_unit_loops=True)
     y1, x1, row1, column1, row_inner, column_inner, step, ky, kx, channel = sch.get_loops(product)[-10:]
@@ -56,7 +58,7 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     outer = [chunk, ky] if tiling.reorder_inner == ("ko", "kh") else [ky, chunk]
     sch.reorder(*outer, kx, step1, y1, x1, row1, column1, row_inner, column_inner, channel)
 
-    a, b = _fragments(sch, product, dtype)
+    a, b = _fragments(sch, product, problem.dtype)
     weight_shared = sch.cache_read(b, 0, "shared")
     sch.set_scope(packed, 0, "shared")
     sch.compute_at(a, x1, preserve_unit_loops=True)
@@ -75,8 +77,13 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     _tensorize_last_two(sch, a, instruction.load_a)
     _tensorize_last_two(sch, b, instruction.load_b)
     sch.tensorize(row_inner, instruction.multiply)
-    sch.tensorize(output.tile_row, instruction.store)
-    for loop in (step1, y1, x1, row1, column1, *output.unrolled):
+    if staged:
+        transposed = is_packed(problem.out_dtype)
+        sch.unroll(sch.get_loops(staged)[-3])
+        _tensorize_last_two(sch, staged, instruction.stage_transposed if transposed else instruction.stage)
+    else:
+        sch.tensorize(output.tile_row, instruction.store)
+    for loop in (step1, y1, x1, row1, column1, *output.unrolled[: 3 if problem.fused else 4]):
         sch.unroll(loop)
     if tiling.auto_unroll_max_step:
         sch.annotate(output.block, "pragma_auto_unroll_max_step", tiling.auto_unroll_max_step)
@@ -85,8 +92,11 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
 
 
 def _output_loops(sch: Schedule, out: Block, problem: Problem) -> list[Loop]:
-    """Give the output the loops of the product: y, x, row, column, row of the tile, column of the tile."""
-    m, n = problem.tile.m, problem.tile.n
+    """Give the output the loops of the product: y, x, row, column, row of the tile, column of the tile.
+
+    Where eight channels share a word, the last loop counts words.
+    """
+    m, n = problem.tile.m, problem.tile.n // per_item(problem.out_dtype)
     places = len(sch.get_loops(out)) - 2
     if places:
         sch.transform_block_layout(out, lambda y, x, b, o: (y, x, b // m, o // n, b % m, o % n))
@@ -117,7 +127,46 @@ def _bind_output(sch: Schedule, loops: list[Loop], tiling: Tiling) -> OutputLoop
     sch.bind(column_block, "blockIdx.z")
     sch.bind(sch.fuse(y_warp, x_warp, row_warp), "threadIdx.y")
     sch.bind(column_warp, "threadIdx.z")
-    return OutputLoops(block=places, warp=column_warp, unrolled=tiles, tile_row=tile_row)
+    return OutputLoops(
+        block=places, warp=column_warp, unrolled=tiles, tile_row=tile_row, tile_column=tile_column
+    )
+
+
+def _of_warp(index: Any, warps: int, tiles: int) -> tuple[tuple[Any, Any], Any]:
+    """Take a tile's number apart: (its block, its number within the warp), and the warp."""
+    return (index // (warps * tiles), index % tiles), index // tiles % warps
+
+
+def _stage_sums(sch: Schedule, out: Block, output: OutputLoops, problem: Problem, tiling: Tiling) -> Block:
+    """Pass the sums of one row of tiles at a time through shared memory, and divide them among the lanes."""
+    m, n = problem.tile.m, problem.tile.n
+    packed = is_packed(problem.out_dtype)
+    names = [read.source.name for read in sch.get(out).reads]
+    # Not shared yet: then each warp would be made to store the sums of all.
+    staged = sch.cache_read(out, names.index("product"), "local")
+    t = tiling
+    heights, widths = (t.block_height_warps, t.warp_height_tiles), (t.block_width_warps, t.warp_width_tiles)
+    rows = (t.block_row_warps, t.warp_row_tiles)
+
+    def by_warp(y, x, r, c, i, j):  # type: ignore[no-untyped-def] # noqa: PLR0917
+        """The tiles of the warps lie next to each other, those of one warp follow in the same place."""
+        (y, warp_y), (x, warp_x), (r, warp_r) = (
+            _of_warp(index, *share) for index, share in ((y, heights), (x, widths), (r, rows))
+        )
+        line = (j, c * m + i) if packed else (i, c * n + j)
+        return (*y, *x, *r, warp_y, warp_x, warp_r, *line)
+
+    sch.transform_layout(staged, ("write", 0), by_warp)
+    _, _, row_tile, column_tile = output.unrolled
+    sch.compute_at(staged, row_tile, preserve_unit_loops=True)
+    sch.set_scope(staged, 0, "shared")
+    sch.storage_align(staged, 0, -2, *result_alignment(problem))
+    row, column = output.tile_row, output.tile_column
+    order = (column, column_tile, row) if packed else (row, column_tile, column)
+    sch.reorder(*order)
+    _, lane = sch.split(sch.fuse(*order), [None, WARP])
+    sch.bind(lane, "threadIdx.x")
+    return staged
 
 
 def _fragments(sch: Schedule, product: Block, dtype: str) -> tuple[Block, Block]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.tensorcore.intrinsics import Tile
-from kernels.tensorcore.operands import row_bytes
+from kernels.tensorcore.operands import is_packed
+from kernels.tensorcore.problem import Extents, Problem
 
 WARP = 32
 MAX_THREADS = 1024
@@ -26,25 +26,6 @@ STAGES = ("kernel", "row", "position")
 REORDER_INNER = (("ko", "kh"), ("kh", "ko"))
 VECTOR_BYTES = (4, 8, 16)
 AUTO_UNROLL = (0, 512, 1500)
-
-
-@dataclass(frozen=True)
-class Extents:
-    """What there is to divide: tiles of the output, k steps, and how the kernel touches the input.
-
-    rows and columns count output tiles of one place; steps counts the k steps of one kernel position.
-    height, width are those of the output in places; kernel, stride and dilation are (rows, columns).
-    A dense layer has 1 for all of these.
-    """
-
-    rows: int
-    columns: int
-    steps: int
-    height: int = 1
-    width: int = 1
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -120,22 +101,34 @@ class Tiling:
         )
         return height, width
 
-    def staged_bytes(self, extents: Extents, tile: Tile, dtype: str) -> tuple[int, int]:
+    def staged_bytes(self, problem: Problem) -> tuple[int, int]:
         """Bytes of data and of weights that a block stages between two barriers."""
-        height, width = self.window(extents)
-        kernel_height, kernel_width = self.staged_kernel(extents)
+        height, width = self.window(problem.extents)
+        kernel_height, kernel_width = self.staged_kernel(problem.extents)
         a_tiles = height * width * self.block_row_warps * self.warp_row_tiles
         b_tiles = kernel_height * kernel_width * self.block_col_warps * self.warp_col_tiles
-        step = self.chunk * row_bytes(tile.k, dtype)
-        return a_tiles * tile.m * step, b_tiles * tile.n * step
+        step = problem.step_bytes(self.chunk)
+        return a_tiles * problem.tile.m * step, b_tiles * problem.tile.n * step
 
-    def shared_bytes(self, extents: Extents, tile: Tile, dtype: str) -> int:
-        """Shared memory of one block that the operands take, in bytes."""
-        a_bytes, b_bytes = self.staged_bytes(extents, tile, dtype)
-        return a_bytes * (1 + self.as_double_buffer) + b_bytes * (1 + self.ws_double_buffer)
+    def result_bytes(self, problem: Problem) -> int:
+        """Bytes of that shared memory: for every warp one row of its tiles."""
+        if not problem.fused:
+            return 0
+        tile = problem.tile
+        lines, words = (tile.n, tile.m) if is_packed(problem.out_dtype) else (tile.m, tile.n)
+        words *= self.block_col_warps * self.warp_col_tiles
+        factor, offset = result_alignment(problem)
+        return self.threads_y * lines * (words + (offset - words) % factor) * 4
 
-    def check(self, extents: Extents, tile: Tile, dtype: str) -> None:
+    def shared_bytes(self, problem: Problem) -> int:
+        """Shared memory of one block, in bytes."""
+        a_bytes, b_bytes = self.staged_bytes(problem)
+        operands = a_bytes * (1 + self.as_double_buffer) + b_bytes * (1 + self.ws_double_buffer)
+        return operands + self.result_bytes(problem)
+
+    def check(self, problem: Problem) -> None:
         """Raise ValueError naming the factor that does not divide its extent, or the limit exceeded."""
+        extents = problem.extents
         for what, values, allowed in (
             ("stage", self.stage, STAGES),
             ("reorder_inner", self.reorder_inner, REORDER_INNER),
@@ -163,9 +156,19 @@ class Tiling:
             )
         if self.warps * WARP > MAX_THREADS:
             raise ValueError(f"{self.warps} warps are more than {MAX_THREADS} threads: {self}")
-        needed = self.shared_bytes(extents, tile, dtype)
+        needed = self.shared_bytes(problem)
         if needed > MAX_SHARED_BYTES:
             raise ValueError(f"{needed} bytes of shared memory exceed {MAX_SHARED_BYTES}: {self}")
+
+
+def result_alignment(problem: Problem) -> tuple[int, int]:
+    """Say how the lines of the shared memory are laid out through which sums pass to an epilogue.
+
+    4-bit results are read along the rows of the tiles, eight channels a thread: a line is then one channel.
+    Others are read along the channels. The words of a line are `offset` modulo `factor`, so that lines
+    begin at different banks, and neither the store of a tile nor the threads that read it meet in one.
+    """
+    return 32, 4 if is_packed(problem.out_dtype) else problem.tile.n % 32
 
 
 def largest_divisor(extent: int, limit: int) -> int:

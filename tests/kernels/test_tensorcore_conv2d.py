@@ -10,9 +10,10 @@ from tvm import te
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.intrinsics import HOUSE_TILE, SUBBYTE_TILE, SUPPORTED, Tile, default_tile, intrinsics
 from kernels.tensorcore.packing import conv2d_weight
+from kernels.tensorcore.problem import Extents
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import compile_ptx
-from kernels.tensorcore.tiling import Extents, Tiling
+from kernels.tensorcore.tiling import Tiling
 from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, stored
 
 CASES = {

@@ -7,9 +7,10 @@ import tvm
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
 from kernels.tensorcore.intrinsics import default_tile
 from kernels.tensorcore.packing import dense_weight
+from kernels.tensorcore.problem import Extents
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import compile_ptx
-from kernels.tensorcore.tiling import Extents, Tiling
+from kernels.tensorcore.tiling import Tiling
 from tests.kernels.tensorcore_reference import operands, pack, stored, wrap
 
 

@@ -176,7 +176,7 @@ TILINGS = {
 
 
 @pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
-@pytest.mark.parametrize("dtype", ["int8", "int4"])
+@pytest.mark.parametrize("dtype", [pytest.param("int8", marks=pytest.mark.slow), "int4"])
 def test_every_tiling_computes_the_same(dtype, tiling):
     tile = default_tile(dtype)
     conv = Conv(4, 4, 32, 3 * tile.k, 4 * tile.n, (3, 3), padding=(1, 1, 1, 1), strides=(2, 1), dtype=dtype)
