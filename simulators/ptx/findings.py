@@ -41,7 +41,9 @@ class Findings:
         """Record that `wrong` (blocks, warps, lanes; or blocks, warps, and a tile's axes) did something."""
         line = self.instruction.line if self.instruction else 0
         if wrong.ndim == 3:
-            wrong = np.broadcast_to(wrong, self.shape)
+            # The rows of ldmatrix come from the first lanes alone.
+            lanes = wrong.shape[2] if wrong.shape[2] > 1 else self.shape[2]
+            wrong = np.broadcast_to(wrong, (*self.shape[:2], lanes))
         count = int(np.count_nonzero(wrong))
         known = self._notes.get((kind, line))
         if known is not None:

@@ -214,8 +214,19 @@ class SharedMemory:
             run = slice(int(flat[0]), int(flat[0]) + flat.size)
             contiguous = bool((flat == np.arange(run.start, run.stop)).all())
             return Access(index[0], size, None, by_row=True, run=run if contiguous else None)
-        rows = np.arange(self.blocks).reshape((-1,) + (1,) * (index.ndim - 1))
-        return Access(index + rows * (self.row // size), size, keep)
+        return Access(index + self._first_items(size, index.ndim), size, keep)
+
+    def _first_items(self, size: int, axes: int) -> np.ndarray:
+        """Index of the first item of each block, along the first of some axes."""
+        return np.arange(self.blocks).reshape((-1,) + (1,) * (axes - 1)) * (self.row // size)
+
+    def restricted(self, access: Access, threads: np.ndarray) -> Access:
+        """Give the part of an access that some threads (blocks, warps, lanes) make."""
+        index = access.index
+        if access.by_row:
+            index = index[None] + self._first_items(access.size, index.ndim + 1)
+        keep = threads if access.keep is None else access.keep & threads
+        return Access(index, access.size, keep)
 
     def load(self, access: Access, findings: Findings) -> np.ndarray:
         """Gather, blocks first; threads that do not access read zero."""

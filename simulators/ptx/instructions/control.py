@@ -3,6 +3,7 @@
 from types import SimpleNamespace as Form
 from typing import TYPE_CHECKING
 
+from simulators.ptx.errors import KernelTrapError
 from simulators.ptx.forms import Site, Step, executes
 from simulators.ptx.group import END
 from simulators.ptx.syntax import Immediate, Symbol
@@ -57,6 +58,17 @@ def exit_(form: Form, site: Site) -> Step:
     """End the thread."""
     site.expect(0)
     return _go(site, END)
+
+
+@executes("trap", "Miscellaneous Instructions: trap")
+def trap(form: Form, site: Site) -> Step:
+    """End the launch with an error."""
+    site.expect(0)
+
+    def step(group: "Group") -> None:
+        raise KernelTrapError(f"{group.findings.place()}: the kernel gave up")
+
+    return step
 
 
 def _barrier(site: Site) -> Step:
