@@ -11,7 +11,7 @@ from bench.passes.packing import GraphPacker, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 from bench.passes.vta.alu import alu_chain, why_no_alu_chain
 from bench.passes.vta.carried import Carried
-from bench.passes.vta.constants import Constants
+from bench.passes.vta.constants import Constants, with_constants
 from bench.passes.vta.layers import Layers
 from bench.passes.vta.region import Mark, region
 
@@ -102,16 +102,16 @@ class GraphPack:
 
     def __call__(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
         """Rewrite one layer."""
-        layer = plain_layer(call)
+        layer = plain_layer(call, packer.constants, any_layout=True)
         if layer is None:
             return None
-        return self._why_not(layer, var) or self._layers.pack(packer, var, layer, call)
+        return self._why_not(packer, layer, var) or self._layers.pack(packer, var, layer, call)
 
     def carry(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
         """An operator between the layers: a :data:`bench.passes.packing.Carry`."""
         return self._carried(packer, var, call) if self._positions[var] in self._region else None
 
-    def _why_not(self, layer: PlainLayer, var: relax.Var) -> str | None:
+    def _why_not(self, packer: GraphPacker, layer: PlainLayer, var: relax.Var) -> str | None:
         if self._positions[var] not in self._region:
             return "it stands outside of start and stop"
         reason = layer.why_not(data_dtypes=("int8",), weight_dtypes=("int8",), grouped=True, transposed=True)
@@ -124,7 +124,9 @@ class GraphPack:
             return f"its weights reach from {low} to {high}, beyond {self._weight_bits} bits"
         if not self._for_machine:
             return None
-        return why_no_alu_chain(following_chain(self._bindings, self._positions[var]))
+        chain = following_chain(self._bindings, self._positions[var])
+        known = [relax.VarBinding(each.var, with_constants(packer, each.value)) for each in chain]
+        return why_no_alu_chain(known, layer.axes)
 
 
 __all__ = ["GraphPack", "alu_chain", "graph_pack"]

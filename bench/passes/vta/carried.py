@@ -15,7 +15,7 @@ from bench.evaluate.graph import attributes_of
 from bench.layout import Layout
 from bench.passes.packing import ELEMENTWISE, GraphPacker, Packed, packed_operand, tensor_shape
 from bench.passes.vta.alu import IMMEDIATE
-from bench.passes.vta.constants import Constants, is_scalar
+from bench.passes.vta.constants import Constants, is_scalar, with_constants
 
 _ELEMENTWISE = ELEMENTWISE | {
     "relax.abs",
@@ -46,9 +46,10 @@ class Carried:
 
     def __call__(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
         """The operator on packed tensors, or None where nothing it reads is packed or where it cannot be."""
-        if not isinstance(call.op, tvm.ir.Op) or not isinstance(call.ty, relax.TensorType):
+        if not isinstance(call.op, tvm.ir.Op) or not isinstance(var.ty, relax.TensorType):
             return None
         name = call.op.name
+        call = with_constants(packer, call)
         if name in _ELEMENTWISE:
             return self._elementwise(packer, var, call)
         if name == "relax.concat":
@@ -65,9 +66,9 @@ class Carried:
         like = next((packer.present(argument) for argument in call.args if packer.present(argument)), None)
         if like is None or tensor_shape(var) != like.shape:
             return None
-        if self._for_alu and str(call.ty.dtype) == "int32" and call.op.name != "bitexact.requantize":
+        if self._for_alu and str(var.ty.dtype) == "int32" and call.op.name != "bitexact.requantize":
             call = _as_alu_has_it(call, like)
-        if call.op.name == "relax.clip" and self._for_alu and not _fits(call):
+        if call.op.name == "relax.clip" and self._for_alu and not _fits(var, call):
             return self._wide_clip(packer, var, call, like)
         arguments: list[relax.Expr] = []
         for argument in call.args:
@@ -130,11 +131,11 @@ _COMMUTATIVE = ("relax.add", "relax.multiply", "relax.maximum", "relax.minimum")
 
 def _channels(like: Packed) -> tuple[int, ...]:
     """Shape of one value a channel, that broadcasts to the plain form of ``like``."""
-    return (like.shape[1], *(1,) * (len(like.shape) - 2))
+    return tuple(size if axis == "C" else 1 for axis, size in zip(like.axes, like.shape, strict=True))
 
 
-def _fits(call: relax.Call) -> bool:
-    return str(call.ty.dtype) != "int32" or all(int(bound.value) in IMMEDIATE for bound in call.args[1:])
+def _fits(var: relax.Var, call: relax.Call) -> bool:
+    return str(var.ty.dtype) != "int32" or all(int(bound.value) in IMMEDIATE for bound in call.args[1:])
 
 
 def _concat(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
@@ -153,8 +154,9 @@ def _concat(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | N
         channels = _concatenated_channels(parts)
     elif any((part.channels, part.extents["C"]) != (channels, like.extents["C"]) for part in parts):
         return None
-    joined = packer.emit(var.name, relax.op.concat([part.var for part in parts], axis=axis))
-    return Packed(joined, like.layout, like.axes, tensor_shape(var), channels)
+    place = like.layout.axes.index(letter)
+    joined = packer.emit(var.name, relax.op.concat([part.var for part in parts], axis=place))
+    return replace(like, var=joined, shape=tensor_shape(var), channels=channels)
 
 
 def _concatenated_channels(parts: list[Packed]) -> tuple[int, ...] | None:
@@ -162,7 +164,7 @@ def _concatenated_channels(parts: list[Packed]) -> tuple[int, ...] | None:
     places: list[int] = []
     first = 0
     for part in parts:
-        own = part.channels or range(part.shape[1])
+        own = part.channels or range(part.shape[part.axes.index("C")])
         places.extend(first + place for place in own)
         first += part.extents["C"]
     return None if places == list(range(len(places))) else tuple(places)
@@ -186,7 +188,7 @@ def _flat_or_not(result: relax.Var, data: Packed, shape: tuple[int, ...]) -> Pac
     if len(shape) == len(data.axes):
         return replace(data, var=result, shape=shape)
     layout = Layout.parse(data.layout.text.replace("HW", ""))
-    return Packed(result, layout, "NC", shape, data.channels)
+    return replace(data, var=result, layout=layout, axes="NC", shape=shape)
 
 
 def _flatten(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed) -> Packed | None:

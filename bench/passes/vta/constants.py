@@ -30,7 +30,8 @@ class Constants:
             -(-size // parsed.block(axis)) * parsed.block(axis)
             for axis, size in zip(axes, weight.shape, strict=True)
         ]
-        return packer.emit_packed(relax.const(weight), parsed, extents, axes, name=f"{name}_weight")
+        arranged = packer.arranged(relax.const(weight), parsed, extents, axes, name=f"{name}_weight")
+        return packer.emit(f"{name}_weight_{layout}", arranged)
 
     def operand(self, packer: GraphPacker, name: str, constant: np.ndarray, like: Packed) -> relax.Expr:
         """A constant that broadcasts against the plain form of ``like``, such that it does so packed.
@@ -39,7 +40,7 @@ class Constants:
         """
         if is_scalar(constant, like):
             return _const(constant.reshape(()))
-        if not is_per_channel(constant, like.shape):
+        if not is_per_channel(constant, like.shape, like.axes):
             packed = pack_broadcast(constant, like)
             return _const(packed[0] if packed.shape[0] == 1 else packed)
         spatial = like.layout.rank - 4
@@ -66,12 +67,21 @@ def _const(constant: np.ndarray) -> relax.Expr:
     return relax.const(constant, str(constant.dtype))
 
 
+def with_constants(packer: GraphPacker, call: relax.Call) -> relax.Call:
+    """A call in which each variable that no input changes is the constant that it stands for."""
+    arguments: list[relax.Expr] = []
+    for argument in call.args:
+        constant = packer.constant(argument) if isinstance(argument, relax.Var) else None
+        arguments.append(argument if constant is None else _const(constant))
+    return relax.Call(call.op, arguments, call.attrs, call.ty_args)
+
+
 def is_scalar(constant: np.ndarray, like: Packed) -> bool:
     """Whether a constant is one number for all elements: of one channel, a tensor of one is the channel's."""
     return constant.ndim == 0 or (constant.size == 1 and like.shape[like.axes.index("C")] > 1)
 
 
-def is_per_channel(constant: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a constant, aligned with the last axes of ``shape``, has one value a channel (axis 1)."""
+def is_per_channel(constant: np.ndarray, shape: tuple[int, ...], axes: str) -> bool:
+    """Whether a constant, aligned with the last of ``axes``, has one value for each channel (axis C)."""
     full = (1,) * (len(shape) - constant.ndim) + constant.shape
-    return constant.ndim > 0 and all(size == 1 for axis, size in enumerate(full) if axis != 1)
+    return constant.ndim > 0 and all(size == 1 for axis, size in zip(axes, full, strict=True) if axis != "C")

@@ -36,7 +36,7 @@ class Layers:
         """Emit a layer on packed data; its weight is a constant."""
         if layer.operator == "dense":
             return self._dense(packer, var, layer)
-        data = packer.packed(layer.data, self.layout("NCHW"), axes="NCHW", multiples={})
+        data = packer.packed(layer.data, self.layout("NCHW"), axes=layer.axes, multiples={})
         if layer.operator == "conv2d":
             return self._convolution(packer, var, layer, data)
         if self.transposed and layer.groups == 1 and not data.channels:
@@ -63,7 +63,7 @@ class Layers:
             out_layout=data.layout.text,
             out_dtype="int32",
         )
-        return Packed(packer.emit(var.name, convolution), data.layout, "NCHW", layer.result_shape)
+        return Packed(packer.emit(var.name, convolution), data.layout, layer.axes, layer.result_shape)
 
     def _transposed(
         self,
@@ -86,7 +86,7 @@ class Layers:
             out_layout=data.layout.text,
             out_dtype="int32",
         )
-        return Packed(packer.emit(var.name, convolution), data.layout, "NCHW", layer.result_shape)
+        return Packed(packer.emit(var.name, convolution), data.layout, layer.axes, layer.result_shape)
 
     def _weight(self, layer: PlainLayer, data: Packed) -> tuple[np.ndarray, int]:
         """The weight OIHW with its input channels where the data have theirs, and its number of groups."""

@@ -29,15 +29,16 @@ def spread_out(
         )
         widths = [0, 0, 0, 0, 0, 0, 0, rows - 1, 0, 0, 0, columns - 1, 0, 0, 0, 0]
         zeros = packer.emit(f"{var.name}_zeros", relax.op.nn.pad(apart, widths))
-        extents = (blocks, channels, height * rows, width * columns, batch, block)
-        tensor = packer.emit(f"{var.name}_spread", relax.op.reshape(zeros, extents))
+        whole = (blocks, channels, height * rows, width * columns, batch, block)
+        tensor = packer.emit(f"{var.name}_spread", relax.op.reshape(zeros, whole))
     assert layer.weight is not None
+    result = dict(zip(layer.axes, layer.result_shape, strict=True))
     padding = [0, 0, 0, 0]
     begin, end = [0, 0], list(tensor_shape(tensor)[2:4])
     for axis, extent in enumerate(tensor_shape(tensor)[2:4]):
         kernel, cut = layer.weight.shape[2 + axis], layer.padding[axis]
         before = kernel - 1 - cut
-        after = layer.result_shape[2 + axis] - extent + cut
+        after = result["HW"[axis]] - extent + cut
         padding[axis], padding[axis + 2] = max(before, 0), max(after, 0)
         begin[axis], end[axis] = max(-before, 0), extent + min(after, 0)
     if (begin, end) != ([0, 0], list(tensor_shape(tensor)[2:4])):
@@ -49,8 +50,8 @@ def spread_out(
         strides=(1, 1),
         padding=tuple(padding),
     )
-    shape = (*data.shape[:2], *tensor_shape(tensor)[2:4])
-    return plain, replace(data, var=tensor, shape=shape)
+    extents = dict(zip(data.axes, data.shape, strict=True), H=end[0] - begin[0], W=end[1] - begin[1])
+    return plain, replace(data, var=tensor, shape=tuple(extents[axis] for axis in data.axes))
 
 
 def turned_round(weight: np.ndarray, groups: int) -> np.ndarray:
