@@ -185,6 +185,25 @@ def sliced(g: Graph, data):  # type: ignore[no-untyped-def]
     return g.conv(g.emit("part", part), 4)
 
 
+def nhwc(g: Graph, data):  # type: ignore[no-untyped-def]
+    def conv(tensor, outputs: int, name: str):  # type: ignore[no-untyped-def]
+        weight = g.constant((3, 3, int(tensor.ty.shape[3]), outputs), "int8")
+        options = {"padding": (1, 1), "data_layout": "NHWC", "kernel_layout": "HWIO", "out_dtype": "int32"}
+        return g.emit(name, relax.op.nn.conv2d(tensor, weight, **options))
+
+    biased = g.emit("biased", relax.op.add(conv(data, 20, "first"), g.constant((20,))))
+    both = g.emit("both", relax.op.concat([g.int8(biased), data], axis=3))
+    return conv(both, 7, "second")
+
+
+def weight_of_the_graph(g: Graph, data):  # type: ignore[no-untyped-def]
+    """The weight is transposed and the bias cast in the graph."""
+    weight = g.emit("weight", relax.op.permute_dims(g.constant((5, 9, 3, 3), "int8"), [1, 0, 2, 3]))
+    bias = g.emit("wide", relax.op.astype(g.constant((9, 1, 1), "int8"), "int32"))
+    conv = g.emit("conv", relax.op.nn.conv2d(data, weight, padding=(1, 1), out_dtype="int32"))
+    return g.int8(g.emit("biased", relax.op.add(conv, bias)))
+
+
 def scaled_by(shape: Shape) -> Build:
     def build(g: Graph, data):  # type: ignore[no-untyped-def]
         product = g.emit("product", relax.op.multiply(g.conv(data, 36), g.constant(shape)))
@@ -253,6 +272,8 @@ GRAPHS: dict[str, tuple[Build, Shape]] = {
     "branches": (branches, (3, 5, 6, 7)),
     "concatenate padded channels": (concatenated, (3, 5, 6, 7)),
     "concatenate, then elementwise": (concatenated_then_elementwise, (3, 5, 6, 7)),
+    "NHWC": (nhwc, (2, 6, 7, 5)),
+    "weight and bias computed from constants": (weight_of_the_graph, (2, 5, 6, 7)),
     "U-Net": (unet, (2, 3, 8, 8)),
     "repeat": (
         lambda g, data: g.conv(

@@ -13,7 +13,7 @@ from bench.compare.verdict import Verdict
 from bench.passes import quantize, quantize_input
 from simulators.vta.config import Config
 from tests.bench.integer_graphs import full_range
-from tests.bench.test_graph_pack import Graph, graph, residual
+from tests.bench.test_graph_pack import Graph, graph, nhwc, residual, weight_of_the_graph
 
 BATCH_4 = Config(LOG_BATCH=2, LOG_INP_BUFF_SIZE=17, LOG_ACC_BUFF_SIZE=19)
 BATCH_4_BLOCK_8 = Config(
@@ -104,6 +104,18 @@ def everything(g: Graph, data):  # type: ignore[no-untyped-def]
     deep = g.int8(g.conv(joined, 22, groups=22, name="depthwise"), "deep")
     wide = g.int8(g.transposed(deep, 6, 4, strides=(2, 2), padding=(1, 1), groups=2), "wide")
     return arithmetic(g, wide)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"), [(nhwc, (2, 6, 7, 5)), (weight_of_the_graph, (2, 5, 6, 7))], ids=["NHWC", "weight"]
+)
+def test_other_ways_to_write_a_graph_are_taken_too(build, shape) -> None:  # type: ignore[no-untyped-def]
+    def whole(g: Graph, data):  # type: ignore[no-untyped-def]
+        result = build(g, data)
+        return g.int8(result, "end") if str(result.ty.dtype) == "int32" else result
+
+    module = graph(whole, shape)
+    assert set(why_not(module).values()) == {None}
 
 
 @pytest.mark.parametrize("device", ["sim", pytest.param("host", marks=pytest.mark.slow)])
