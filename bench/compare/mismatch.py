@@ -17,6 +17,7 @@ from bench.passes.lift_kernels import bindings_of
 LISTED = 6
 BETWEEN_DEVICE = "device and transformed graph"
 BETWEEN_GRAPHS = "transformed and integer graph"
+BETWEEN_KERNEL = "device and reference"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,40 @@ def _with_padding_of(array: np.ndarray, original: np.ndarray, entry: Corresponde
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def find_array_mismatch(name: str, got: np.ndarray, expected: np.ndarray) -> Mismatch | None:
+    """The first element in which the result of a single kernel, the tensor ``name``, differs.
+
+    The tensor is plain: its dimensions are numbered, and no operands are known.
+    """
+    if got.dtype == expected.dtype and np.array_equal(got, expected):
+        return None
+    if got.dtype != expected.dtype or got.shape != expected.shape:
+        raise ValueError(
+            f"{name}: {got.dtype}{list(got.shape)} where {expected.dtype}{list(expected.shape)} is expected"
+        )
+    different = np.argwhere(got != expected)
+    index = tuple(int(position) for position in different[0])
+    axes = [f"dimension {number}" for number in range(got.ndim)]
+    return Mismatch(
+        between=BETWEEN_KERNEL,
+        binding=name,
+        operator="kernel",
+        layer=None,
+        coordinate=dict(zip(axes, index, strict=True)),
+        layout=None,
+        packed_index=index,
+        packed_address=int(np.ravel_multi_index(index, got.shape)) if index else 0,
+        tile=index[:-1],
+        lane=index[-1] if index else 0,
+        padding=False,
+        device=int(got[index]),
+        reference=int(expected[index]),
+        differing=len(different),
+        elements=int(got.size),
+        pattern={axis: _touched(different[:, number], got.shape[number]) for number, axis in enumerate(axes)},
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import tvm
 
@@ -40,14 +41,20 @@ class TensorCoreFlow:
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.ptx`` for each kernel, and how each is launched."""
-        files = {}
-        launches = {}
+        scheduled = {}
         for kernel in packed_kernels(transformed):
             schedule = schedule_dense if kernel.is_dense else schedule_conv2d
-            compiled = compile_ptx(schedule(_primfunc(kernel)), name=kernel.name)
-            launch = compiled.to_dict()
-            files[f"{kernel.name}.ptx"] = launch.pop("text").encode()
-            launches[kernel.name] = launch
+            scheduled[kernel.name] = schedule(_primfunc(kernel))
+        return self.compile(scheduled)
+
+    def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
+        """Scheduled functions to PTX."""
+        files = {}
+        launches = {}
+        for name, scheduled in kernels.items():
+            launch = compile_ptx(scheduled, name=name).to_dict()
+            files[f"{name}.ptx"] = launch.pop("text").encode()
+            launches[name] = launch
         return {**files, LAUNCHES: json.dumps(launches, indent=1).encode()}
 
 

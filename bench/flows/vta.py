@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import tvm
@@ -20,6 +20,7 @@ from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
 from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
+from simulators.vta.program import Program
 
 Step = tuple[str, int | str]
 T = TypeVar("T")
@@ -58,10 +59,13 @@ class VtaFlow:
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
-        return {
-            f"{kernel.name}.vta": self._generate(kernel, dense, conv2d).to_bytes()
-            for kernel in packed_kernels(transformed)
-        }
+        return self.compile(
+            {kernel.name: self._generate(kernel, dense, conv2d) for kernel in packed_kernels(transformed)}
+        )
+
+    def compile(self, kernels: Mapping[str, Program]) -> dict[str, bytes]:
+        """Programs to their files."""
+        return {f"{name}.vta": program.to_bytes() for name, program in kernels.items()}
 
     def _generate(self, kernel: PackedKernel, dense: Callable[..., T], conv2d: Callable[..., T]) -> T:
         """What one of two generators makes of a kernel; both take the same description of it."""

@@ -79,7 +79,7 @@ def _infer(expression: Call) -> relax.TensorType:
             raise ValueError(f"bitexact.requantize: axis {axis} is outside data of shape {shape}")
         raise ValueError(
             f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be "
-            f"(), or ({shape[axis]},) for axis {axis} of data of shape {shape}, or broadcast to it in full rank"
+            f"(), or ({shape[axis]},) for axis {axis} of data of shape {shape}, or broadcast in full rank"
         )
     if isinstance(shift, GenericConst):
         values = shift.value.numpy()
