@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tvm
 from tvm import relax
 
 from bench.evaluate import evaluate
-from bench.passes import fuse_vta, graph_pack
+from bench.passes import float_ends, fuse_vta, graph_pack
+from bench.passes.fuse_vta import PATTERNS
 from bench.passes.lift_kernels import bindings_of
 from tests.bench.integer_graphs import full_range
 from tests.bench.test_graph_pack import BLOCKS, GRAPHS, Graph, graph
@@ -103,3 +108,13 @@ def test_unpacking_stays_in_main() -> None:
 def test_a_graph_without_a_match_is_left_as_it_is() -> None:
     module = graph(lambda g, data: g.emit("sum", relax.op.add(data, data)))
     assert [variable.name_hint for variable in fuse_vta(module).functions] == ["main"]
+
+
+def test_the_example_of_the_document() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "vta_passes.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    plain = evaluate(float_ends(names["integers"]), names["network"].images)
+    np.testing.assert_array_equal(names["scores"], plain)
+    assert {name.partition("__")[0] for name in composites(names["fused"])} == set(PATTERNS)

@@ -42,15 +42,26 @@ def assert_all_on_vta(verdict: Verdict) -> None:
     assert {layer.verdict for layer in verdict.layers} == {"exact"}
 
 
+COUNTERS = {"yolo_head": (6_912, 4_000), "unet_small": (23_040, 8_320)}
+"""GEMM and ALU micro-ops of docs/vta_passes.md: no more than that."""
+
+
+def assert_no_more_than_measured(verdict: Verdict, name: str) -> None:
+    counted = verdict.counters["gemm_counter"], verdict.counters["alu_counter"]
+    assert all(now <= then for now, then in zip(counted, COUNTERS[name], strict=True)), counted
+
+
 def test_255_channels_as_in_yolo() -> None:
     verdict = run_network("yolo_head", image=32)
     assert_all_on_vta(verdict)
+    assert_no_more_than_measured(verdict, "yolo_head")
     assert verdict.layers[-1].shapes.startswith("1x64x4x4 * 255x64x1x1")
 
 
 def test_a_small_unet_transposes_concatenates_and_upsamples_in_blocks() -> None:
     verdict = run_network("unet_small", image=16)
     assert_all_on_vta(verdict)
+    assert_no_more_than_measured(verdict, "unet_small")
     assert [layer.operator for layer in verdict.layers].count("conv2d_transpose") == 1
 
 
