@@ -7,14 +7,13 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import tvm
-from tvm import relax
-from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vta
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
+from bench.flows.vta_epilogue import epilogue_of
 from bench.passes.graph_pack import GraphPack, alu_chain
 from bench.passes.plain_layer import PlainLayer
 from bench.passes.vta.region import Mark
@@ -24,7 +23,6 @@ from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
 from simulators.vta.program import Program
 
-Step = tuple[str, int | str]
 T = TypeVar("T")
 
 
@@ -109,42 +107,3 @@ def _generated(
 
 def _instruction(_: PlainLayer) -> str:
     return "GEMM"
-
-
-def epilogue_of(kernel: PackedKernel) -> list[Step]:
-    """The operators behind a kernel's tensor operator as ALU steps, in order (kernels.vta.epilogue).
-
-    Raises ValueError for an operand that VTA's ALU cannot have.
-    """
-    names = {parameter: parameter.name for parameter in kernel.function.params}
-    steps: list[Step] = []
-    for call in kernel.epilogue:
-        steps.extend(_steps(call, names))
-    return steps
-
-
-def _steps(call: relax.Call, names: dict[relax.Var, str]) -> list[Step]:
-    name = call.op.name
-    if name == "relax.astype":
-        return []
-    if name == "relax.nn.relu":
-        return [("max", 0)]
-    if name == "relax.clip":
-        low, high = (int(bound.value) for bound in call.args[1:])
-        return [("min", high), ("max", low)]
-    operations = {
-        "relax.add": "add",
-        "relax.maximum": "max",
-        "relax.minimum": "min",
-        "relax.multiply": "mul",
-        "relax.right_shift": "shr",
-    }
-    return [(operations[name], _operand(call.args[1], names))]
-
-
-def _operand(operand: relax.Expr, names: dict[relax.Var, str]) -> int | str:
-    if isinstance(operand, GenericConst):
-        return int(operand.value.numpy().reshape(()))
-    if operand not in names:
-        raise ValueError(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
-    return names[operand]

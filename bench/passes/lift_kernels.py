@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,10 @@ from tvm.ir import GenericConst
 from bench.layout import Layout
 from bench.passes.packing import function_attributes
 
-Absorb = Callable[[Sequence[relax.VarBinding]], Sequence[relax.VarBinding]]
-"""Which of the bindings that follow a tensor operator, each the only reader of the one before, the kernel
-computes with it."""
+Absorb = Callable[[Sequence[relax.VarBinding], int, Container[relax.Var]], Sequence[relax.VarBinding]]
+"""Which bindings a kernel computes with its tensor operator, the last of them the kernel's result: given all
+bindings, the operator's position, and what belongs to other kernels already. All but the last are read by the
+kernel alone."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Lifted:
     result: str
 
 
-def absorb_nothing(_: Sequence[relax.VarBinding]) -> Sequence[relax.VarBinding]:
+def absorb_nothing(
+    _bindings: Sequence[relax.VarBinding], _start: int, _taken: Container[relax.Var]
+) -> Sequence[relax.VarBinding]:
     """A kernel that computes the tensor operator alone."""
     return ()
 
@@ -45,12 +48,18 @@ def bindings_of(function: relax.Function) -> list[relax.VarBinding]:
     return [binding for block in function.body.blocks for binding in block.bindings]
 
 
-def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[relax.VarBinding]:
-    """The bindings after ``start`` in which each reads the one before and is its only reader."""
+def readers_of(bindings: Sequence[relax.VarBinding]) -> dict[relax.Var, list[relax.VarBinding]]:
+    """The bindings that read each variable, once for each time they read it."""
     readers: dict[relax.Var, list[relax.VarBinding]] = {}
     for binding in bindings:
         for variable in _read(binding.value):
             readers.setdefault(variable, []).append(binding)
+    return readers
+
+
+def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[relax.VarBinding]:
+    """The bindings after ``start`` in which each reads the one before and is its only reader."""
+    readers = readers_of(bindings)
     chain: list[relax.VarBinding] = []
     last = bindings[start]
     while len(readers.get(last.var, [])) == 1 and isinstance(last.var, relax.DataflowVar):
@@ -63,7 +72,10 @@ def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[re
 
 @dataclass(frozen=True)
 class Group:
-    """Bindings of ``main`` that become one private function, each the only reader of the one before."""
+    """Bindings of ``main`` that become one private function, whose result is that of the last.
+
+    The others are read within the group alone.
+    """
 
     bindings: Sequence[relax.VarBinding]
     name: str
@@ -79,9 +91,11 @@ def lift_kernels(
     """
     bindings = bindings_of(mod["main"])
     groups = []
+    taken: set[relax.Var] = set()
     for start, binding in enumerate(bindings):
         if is_packed_operator(binding.value):
-            members = [binding, *absorb(following_chain(bindings, start))]
+            members = [binding, *absorb(bindings, start, taken)]
+            taken.update(member.var for member in members)
             groups.append(Group(members, f"{binding.var.name}_kernel"))
     return lift_groups(mod, groups)
 
@@ -90,8 +104,9 @@ def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModul
     """Move each group of bindings of ``main`` to a private function.
 
     Returns the module and what was lifted, by the first binding of each group. Parameters of a function are
-    its tensors and its constants of more than one element, in the order in which they are first used; scalar
-    constants stay inside.
+    the first tensor that it reads, its constants of more than one element and its other tensors, each in the
+    order in which they are first used; scalar constants stay inside. A tensor that the first binding
+    reads and others too is two parameters.
     """
     main = mod["main"]
     last = {group.bindings[-1].var: group for group in groups}
@@ -123,28 +138,48 @@ def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModul
 def _kernel(group: Sequence[relax.VarBinding]) -> tuple[relax.Function, list[relax.Expr]]:
     """The private function that computes a group, and the arguments that ``main`` gives it."""
     inside = {member.var for member in group}
-    arguments: list[relax.Expr] = []
-    for member in group:
-        for argument in member.value.args:
-            is_tensor = isinstance(argument, relax.Var) and argument not in inside
-            is_array = isinstance(argument, GenericConst) and argument.value.numpy().size > 1
-            if (is_tensor or is_array) and not any(argument.same_as(seen) for seen in arguments):
-                arguments.append(argument)
+    # What the first binding reads is its own, though others may read the same.
+    own, others = (
+        [(each, members) for each in _tensors(members, inside)] for members in (group[:1], group[1:])
+    )
+    rest = [*own[1:], *others]
+    ordered = [
+        *own[:1],
+        *(entry for entry in rest if isinstance(entry[0], GenericConst)),
+        *(entry for entry in rest if not isinstance(entry[0], GenericConst)),
+    ]
+    arguments = [argument for argument, _ in ordered]
     parameters = [relax.Var(f"argument{index}", argument.ty) for index, argument in enumerate(arguments)]
-    replaced = list(zip(arguments, parameters, strict=True))
     new: dict[relax.Var, relax.Expr] = {}
     builder = relax.BlockBuilder()
     with builder.function("kernel", parameters, private=True):
         with builder.dataflow():
             for member in group:
                 call = member.value
-                operands = [_operand(operand, replaced, new) for operand in call.args]
+                known = [
+                    (argument, parameter)
+                    for (argument, readers), parameter in zip(ordered, parameters, strict=True)
+                    if member in readers
+                ]
+                operands = [_operand(operand, known, new) for operand in call.args]
                 new[member.var] = builder.emit(
                     relax.Call(call.op, operands, call.attrs, call.ty_args), member.var.name
                 )
             result = builder.emit_output(new[group[-1].var])
         builder.emit_func_output(result)
     return next(iter(builder.get().functions.values())), arguments
+
+
+def _tensors(members: Sequence[relax.VarBinding], inside: Container[relax.Var]) -> list[relax.Expr]:
+    """The tensors and constants of more than one element that some bindings read, each once."""
+    found: list[relax.Expr] = []
+    for member in members:
+        for argument in member.value.args:
+            is_tensor = isinstance(argument, relax.Var) and argument not in inside
+            is_array = isinstance(argument, GenericConst) and argument.value.numpy().size > 1
+            if (is_tensor or is_array) and not any(argument.same_as(seen) for seen in found):
+                found.append(argument)
+    return found
 
 
 def _operand(

@@ -14,7 +14,7 @@ from tvm.ir import GenericConst
 from bench.evaluate.graph import attributes_of
 from bench.layout import Layout
 from bench.passes.packing import ELEMENTWISE, GraphPacker, Packed, packed_operand, tensor_shape
-from bench.passes.vta.alu import IMMEDIATE
+from bench.passes.vta.alu import COMMUTATIVE, IMMEDIATE
 from bench.passes.vta.constants import Constants, is_scalar, with_constants
 
 _ELEMENTWISE = ELEMENTWISE | {
@@ -111,7 +111,7 @@ class Carried:
 def _as_alu_has_it(call: relax.Call, like: Packed) -> relax.Call:
     """The same arithmetic mod 2^32 in the ALU's operators, the tensor first and the constant second."""
     tensor, operand = (*call.args, None)[:2]
-    if isinstance(tensor, GenericConst) and call.op.name in _COMMUTATIVE:
+    if isinstance(tensor, GenericConst) and call.op.name in COMMUTATIVE:
         tensor, operand = operand, tensor
     if not isinstance(operand, GenericConst) or not isinstance(tensor, relax.Var):
         return call
@@ -121,12 +121,9 @@ def _as_alu_has_it(call: relax.Call, like: Packed) -> relax.Call:
         operator, constant = tvm.ir.Op.get("relax.add"), (-constant.astype(np.int64)).astype(np.int32)
     elif operator.name == "relax.left_shift":
         operator, constant = tvm.ir.Op.get("relax.multiply"), (np.int64(1) << constant).astype(np.int32)
-    if operator.name in _COMMUTATIVE and is_scalar(constant, like) and int(constant.item()) not in IMMEDIATE:
+    if operator.name in COMMUTATIVE and is_scalar(constant, like) and int(constant.item()) not in IMMEDIATE:
         constant = np.full(_channels(like), constant.item(), np.int32)
     return relax.Call(operator, [tensor, relax.const(constant)], call.attrs, call.ty_args)
-
-
-_COMMUTATIVE = ("relax.add", "relax.multiply", "relax.maximum", "relax.minimum")
 
 
 def _channels(like: Packed) -> tuple[int, ...]:
