@@ -46,14 +46,14 @@ class VtaFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
-        # The kernels are plain convolutions: what groups leave out, and what is spread out, is zeros.
+        # There is no kernel of a transposed convolution: what is spread out is zeros.
         rewrite = GraphPack(
             mod,
             batch=self._config.batch,
             block=self._config.block,
             start=self._start,
             stop=self._stop,
-            grouped=False,
+            grouping="blocks",
             transposed=False,
         )
         return pack_and_lift(
@@ -90,6 +90,7 @@ class VtaFlow:
         if not kernel.is_dense:
             attributes = attributes_of(kernel.operator)
             options |= {name: tuple(attributes[name]) for name in ("strides", "padding")}
+            options["groups"] = attributes["groups"]
         generator = dense if kernel.is_dense else conv2d
         return cast(T, _generated(generator, data, weight, tuple(options.items())))
 

@@ -67,7 +67,8 @@ class GraphPack:
 
     ``for_machine`` takes only what programs of the machine compute: a layer with the chain of ALU operators
     behind it, because VTA stores the low 8 bits of its accumulators, so what leaves it is an int8 tensor.
-    ``grouped`` says whether kernels have groups; without, the weights of other groups are zeros.
+    ``grouping`` says how many groups kernels have (:data:`bench.passes.vta.grouped.GROUPINGS`): where it is
+    fewer than the layer's, the weights of other groups are zeros.
     ``transposed`` says whether there is a kernel for a transposed convolution; without, it becomes a plain
     one of data that are spread out with zeros.
     """
@@ -83,7 +84,7 @@ class GraphPack:
         stop: Mark | None = None,
         fold: bool = True,
         for_machine: bool = True,
-        grouped: bool = True,
+        grouping: str = "any",
         transposed: bool = True,
     ) -> None:
         for name, factor in (("bfactor", batch), ("cfactor", block)):
@@ -97,7 +98,7 @@ class GraphPack:
         self._weight_bits = weight_bits
         self._for_machine = for_machine
         constants = Constants(fold=fold)
-        self._layers = Layers(batch, block, constants, grouped, transposed)
+        self._layers = Layers(batch, block, constants, grouping, transposed)
         self._carried = Carried(constants, for_alu=for_machine)
 
     def __call__(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:

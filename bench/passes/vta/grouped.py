@@ -13,15 +13,24 @@ from math import gcd
 
 import numpy as np
 
+GROUPINGS = ("any", "blocks", "none")
+"""How many groups kernels have: any number, one or one a block of output channels, or one."""
+
 
 def blocked_groups(
-    weight: np.ndarray, *, groups: int, channels: Sequence[int], inputs: int, block: int
+    weight: np.ndarray,
+    *,
+    groups: int,
+    channels: Sequence[int],
+    inputs: int,
+    block: int,
+    grouping: str = "any",
 ) -> tuple[np.ndarray, int]:
     """The weight of a grouped convolution for whole blocks, and the number of groups it then has.
 
     ``weight`` is OIHW (O, I/groups, KH, KW). Input channel i lies at ``channels[i]`` of ``inputs``, a
     multiple of ``block``. The result is (O, inputs/g, KH, KW), with as many groups g as the blocks leave
-    apart.
+    apart and ``grouping``, one of GROUPINGS, allows.
     """
     outputs, depth = weight.shape[:2]
     group = np.arange(outputs) // (outputs // groups)
@@ -31,7 +40,8 @@ def blocked_groups(
     blocks = -(-outputs // block), inputs // block
     used = np.zeros(blocks, bool)
     used[(np.arange(outputs) // block)[:, np.newaxis], places // block] = True
-    count = max(g for g in range(1, gcd(*blocks) + 1) if gcd(*blocks) % g == 0 and _is_diagonal(used, g))
+    allowed = {"any": range(1, gcd(*blocks) + 1), "blocks": (1, blocks[0]), "none": (1,)}[grouping]
+    count = max(g for g in allowed if gcd(*blocks) % g == 0 and _is_diagonal(used, g))
     own = np.arange(outputs) // block // (blocks[0] // count)
     depth = inputs // count
     columns = own[:, np.newaxis] * depth + np.arange(depth)

@@ -22,14 +22,15 @@ from bench.passes.vta.transposed import spread_out
 class Layers:
     """Rewrites layers for blocks of ``batch`` images and ``block`` channels.
 
-    Without ``grouped`` a kernel multiplies all input channels, and those of other groups meet zeros. Without
-    ``transposed`` a transposed convolution becomes a plain one of the data with zeros between their elements.
+    ``grouping`` (:data:`bench.passes.vta.grouped.GROUPINGS`) says how many groups kernels have; what shares
+    one with channels of another group meets zeros. Without ``transposed`` a transposed convolution becomes a
+    plain one of the data with zeros between their elements.
     """
 
     batch: int
     block: int
     constants: Constants
-    grouped: bool
+    grouping: str
     transposed: bool
 
     def pack(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer, call: relax.Call) -> Packed:
@@ -98,7 +99,8 @@ class Layers:
             groups=layer.groups,
             channels=data.channels or range(layer.data_shape[1]),
             inputs=data.extents["C"],
-            block=self.block if self.grouped else data.extents["C"],
+            block=self.block,
+            grouping=self.grouping,
         )
         return weight, groups
 
