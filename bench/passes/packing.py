@@ -157,10 +157,14 @@ class GraphPacker:
             self._packings[key] = self._pack(tensor, target, axes, multiples)
         return self._packings[key]
 
+    def readers(self, tensor: relax.Var) -> list[tuple[relax.Var, relax.Call]]:
+        """The calls that read ``tensor`` of the integer graph, with the variables that they are bound to."""
+        return self._readers.get(tensor, [])
+
     def layers_behind(self, tensor: relax.Var) -> list[relax.Call]:
         """The calls that read ``tensor`` of the integer graph, or what elementwise operators make of it."""
         found: list[relax.Call] = []
-        for variable, call in self._readers.get(tensor, ()):
+        for variable, call in self.readers(tensor):
             if isinstance(call.op, tvm.ir.Op) and call.op.name in ELEMENTWISE:
                 found += self.layers_behind(variable)
             else:

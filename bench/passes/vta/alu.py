@@ -64,12 +64,17 @@ def _residual(
         return ()
     members: list[relax.VarBinding] = [chain[0]]
     last = chain[0]
+    sources: list[relax.Var] = []
     for member in chain[1:]:
         if _is_store(member):
             return [*members, member]
         side = graph.side(member, last)
         if not _is_step(member) and not side:
             return ()
+        # A tensor has one place in a program, and one shift.
+        if side and side[0].value.args[0] in sources:
+            return ()
+        sources += [each.value.args[0] for each in side[:1]]
         members += [*side, member]
         last = member
     return ()

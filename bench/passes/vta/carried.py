@@ -64,6 +64,7 @@ class Carried:
 
     def _elementwise(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
         like = next((packer.present(argument) for argument in call.args if packer.present(argument)), None)
+        like = like or _packed_tensor_that_meets(packer, var)
         if like is None or tensor_shape(var) != like.shape:
             return None
         if self._for_alu and str(var.ty.dtype) == "int32" and call.op.name != "bitexact.requantize":
@@ -106,6 +107,25 @@ class Carried:
         top = packer.emit(f"{var.name}_capped", capped)
         raised = relax.op.maximum(top, self._constants.operand(packer, var.name, low, like))
         return replace(like, var=packer.emit(var.name, raised))
+
+
+def _packed_tensor_that_meets(packer: GraphPacker, tensor: relax.Var) -> Packed | None:
+    """The packed tensor with which a tensor is combined, behind its own elementwise operators alone.
+
+    Then these work on the packed form, of int8 it may be, instead of packing what they make of it.
+    """
+    while len(packer.readers(tensor)) == 1:
+        ((result, call),) = packer.readers(tensor)
+        if not isinstance(call.op, tvm.ir.Op) or call.op.name not in _ELEMENTWISE:
+            return None
+        operands = [
+            each for each in call.args if isinstance(each, relax.Var) and packer.constant(each) is None
+        ]
+        if len(operands) != 1:
+            others = [packer.present(each) for each in operands if not each.same_as(tensor)]
+            return others[0] if len(others) == 1 else None
+        tensor = result
+    return None
 
 
 def _as_alu_has_it(call: relax.Call, like: Packed) -> relax.Call:
