@@ -12,6 +12,7 @@ from bench.flows.flow import Unsupported
 from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
+from bench.passes.packed_operators import keep_packed
 from bench.passes.packing import GraphPacker, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
@@ -40,7 +41,7 @@ def pack_and_lift(
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
     # until nothing is refused. Each round refuses a layer, so there is an end.
     while True:
-        packer = GraphPacker(mod, rewrite_unless_refused)
+        packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed)
         lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {

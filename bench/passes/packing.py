@@ -61,6 +61,10 @@ LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | N
 None where the call is no layer at all."""
 
 
+KeepPacked = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
+"""What an operator that is no layer becomes on packed tensors; None where it needs plain ones."""
+
+
 def function_attributes(function: relax.Function) -> dict[str, Any]:
     """The attributes of a function that a rewritten function keeps."""
     attributes = function.attrs or {}
@@ -75,12 +79,17 @@ def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
 class GraphPacker:
     """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` calls its methods."""
 
-    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite) -> None:
+    def __init__(
+        self, mod: tvm.IRModule, rewrite: LayerRewrite, *, keep_packed: KeepPacked = lambda *_: None
+    ) -> None:
+        """Take a target's rewrite of layers and what keeps other operators packed."""
         self._main = mod["main"]
         self._rewrite = rewrite
+        self._keep_packed = keep_packed
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
+        self._repacked: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
         self.correspondences: list[Correspondence] = []
         self.taken: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -113,11 +122,19 @@ class GraphPacker:
             extents = present.extents
             if all(extents[axis] % multiple == 0 for axis, multiple in multiples.items()):
                 return present
-        return self._pack(self.plain(tensor), target, axes, multiples, name=tensor.name)
+        # Once for all that read it so.
+        key = tensor, layout, tuple(sorted(multiples.items()))
+        if key not in self._repacked:
+            self._repacked[key] = self._pack(self.plain(tensor), target, axes, multiples, name=tensor.name)
+        return self._repacked[key]
 
     def is_packed(self, tensor: relax.Var) -> bool:
         """Whether ``tensor`` of the integer graph was produced in a packed layout."""
         return tensor in self._packed
+
+    def form(self, tensor: relax.Expr) -> Packed | None:
+        """The packed tensor that holds ``tensor`` of the integer graph; None where there is none."""
+        return self._packed.get(tensor)
 
     def plain(self, tensor: relax.Var) -> relax.Expr:
         """``tensor`` of the integer graph in its plain form."""
@@ -133,7 +150,7 @@ class GraphPacker:
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result
-            packed = self._elementwise(var, value)
+            packed = self._elementwise(var, value) or self._keep_packed(self, var, value)
             if packed:
                 return self._keep(var, packed)
         if isinstance(value, relax.Var):
