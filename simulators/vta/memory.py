@@ -167,19 +167,22 @@ def _as_read(load: Load, profile: Profile) -> tuple[Load | None, str]:
     """Return the LOAD that a backend makes of one, or None for nothing, and the behaviour that changed it."""
     kind = load.memory_type
     pads = any((load.y_pad_0, load.y_pad_1, load.x_pad_0, load.x_pad_1))
-    unpadded = replace(load, y_pad_0=0, y_pad_1=0, x_pad_0=0, x_pad_1=0)
     if kind == Memory.ACC_8BIT and profile.acc_8bit == "nothing":
         return None, "acc_8bit" if load.x_size else ""
     if kind == Memory.UOP and profile.uop_load != "rows" and load.x_size and (pads or load.y_size != 1):
-        one = replace(unpadded, y_size=1) if profile.uop_load == "one-row" else load
+        one = replace(_unpadded(load), y_size=1) if profile.uop_load == "one-row" else load
         return one, "uop_load"
     if kind == Memory.WGT and profile.weight_pads != "zeros" and pads and load.x_size:
-        return (unpadded if profile.weight_pads == "ignored" else load), "weight_pads"
+        return (_unpadded(load) if profile.weight_pads == "ignored" else load), "weight_pads"
     if load.x_size == 0:
         known = profile.empty_load == "nothing"
         writes = profile.empty_load == "pads" and kind in (Memory.INP, Memory.ACC) and pads
         return (load if writes else None), ("empty_load" if pads and not known else "")
     return load, ""
+
+
+def _unpadded(load: Load) -> Load:
+    return replace(load, y_pad_0=0, y_pad_1=0, x_pad_0=0, x_pad_1=0)
 
 
 def plan_load(load: Load, config: Config, profile: Profile) -> Transfer | None:
