@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.evaluate.dtypes import is_integer, limits, wrap
+from bench.evaluate.int4 import operands
 from bench.evaluate.products import product
 from bench.evaluate.registry import OPERATORS, OperatorCall, evaluates
 from bench.layout import pack, unpack
@@ -29,6 +30,9 @@ for _name, _function in (
     ("maximum", np.maximum),
     ("minimum", np.minimum),
     ("negative", np.negative),
+    ("bitwise_and", np.bitwise_and),
+    ("bitwise_or", np.bitwise_or),
+    ("bitwise_xor", np.bitwise_xor),
 ):
     OPERATORS[f"relax.{_name}"] = _elementwise(_function)
 
@@ -37,7 +41,8 @@ for _name, _function in (
 def relu(call: OperatorCall) -> np.ndarray:
     """Evaluate max(x, 0)."""
     (data,) = call.arguments
-    return np.maximum(data, data.dtype.type(0))
+    # Extrema of 4-bit values come out of NumPy as int8, in this operator and the next.
+    return np.maximum(data, data.dtype.type(0)).astype(data.dtype, copy=False)
 
 
 @evaluates("relax.clip")
@@ -51,7 +56,8 @@ def clip(call: OperatorCall) -> np.ndarray:
                 f"{call.operator} in {call.name!r}: {low}..{high} is not a range of {data.dtype}"
             )
         low, high = int(low), int(high)
-    return np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+    clipped = np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+    return clipped.astype(data.dtype, copy=False)
 
 
 @evaluates("relax.right_shift", "relax.left_shift")
@@ -110,7 +116,7 @@ def matmul(call: OperatorCall) -> np.ndarray:
 @evaluates("bitexact.dense")
 def dense(call: OperatorCall) -> np.ndarray:
     """Evaluate a packed dense layer on the unpacked operands, all padding included."""
-    data, weight = call.arguments
+    data, weight = operands(call)
     rows = unpack(data, call.attributes["data_layout"], target=_rows_first(call.attributes["data_layout"]))
     units = unpack(
         weight, call.attributes["weight_layout"], target=_rows_first(call.attributes["weight_layout"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.evaluate.dtypes import is_integer, wrap
+from bench.evaluate.int4 import operands
 from bench.evaluate.products import WeightedSums, largest
 from bench.evaluate.registry import OperatorCall, evaluates
 from bench.layout import pack, unpack
@@ -172,7 +173,7 @@ def convolve_transposed(
 @evaluates("relax.nn.conv2d", "bitexact.conv2d")
 def conv2d(call: OperatorCall) -> np.ndarray:
     """Evaluate a convolution on the unpacked operands, all channel padding included."""
-    data, weight = call.arguments
+    data, weight = operands(call)
     attributes = call.attributes
     result = convolve(
         unpack(data, attributes["data_layout"], target="NCHW"),

@@ -12,8 +12,10 @@ from bench.evaluate.instructions import wmma
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
+from bench.int4 import PER_WORD
 from bench.machine_files import LAUNCHES
-from bench.passes.hwnc import pack_hwnc
+from bench.passes.hwnc import HwncPack
+from bench.passes.legal_shapes import LEGAL
 from bench.passes.plain_layer import PlainLayer
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
@@ -29,10 +31,14 @@ class TensorCoreFlow:
     data_dtype = "int8"
     overrides = wmma.OVERRIDES
 
+    def __init__(self, *, extra_macs_limit: float | None = None) -> None:
+        """`extra_macs_limit`: what padding may cost (:class:`bench.passes.hwnc.HwncPack`); None: anything."""
+        self._rewrite = HwncPack(extra_macs_limit=extra_macs_limit)
+
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """HWNC layouts, padded to the tile."""
         return pack_and_lift(
-            mod, target=self.target, rewrite=pack_hwnc, generate=_primfunc, instruction=_instruction
+            mod, target=self.target, rewrite=self._rewrite, generate=_primfunc, instruction=_instruction
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -59,17 +65,19 @@ class TensorCoreFlow:
 
 
 def _instruction(layer: PlainLayer) -> str:
-    signedness = "s8" if layer.data_dtype == "int8" else "u8"
-    return f"wmma.mma m8n32k16 {signedness}"
+    element = layer.data_dtype.replace("uint", "u").replace("int", "s")
+    return f"wmma.mma {LEGAL[layer.data_dtype].instruction} {element}"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
     units = kernel.result.shape[-1]
-    if kernel.is_dense:
-        return dense_primfunc(data.shape, units=units, dtype=data.dtype)
     attributes = attributes_of(kernel.operator)
+    shape, dtype = data.shape, data.dtype
+    if attributes.get("data_dtype"):
+        # Of 4-bit operands the kernel generators count values, not words.
+        shape, dtype = (*shape[:-1], shape[-1] * PER_WORD), attributes["data_dtype"]
+    if kernel.is_dense:
+        return dense_primfunc(shape, units=units, dtype=dtype)
     window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
-    return conv2d_primfunc(
-        data.shape, out_channels=units, kernel=weight.shape[:2], dtype=data.dtype, **window
-    )
+    return conv2d_primfunc(shape, out_channels=units, kernel=weight.shape[:2], dtype=dtype, **window)

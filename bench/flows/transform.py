@@ -32,6 +32,9 @@ def pack_and_lift(
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
+    plain_layers = _plain_layers(mod)
+    if not any("int" in layer.data_dtype for _, layer in plain_layers):
+        raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
     refusals: dict[str, str] = {}
 
     def rewrite_unless_refused(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
@@ -53,9 +56,11 @@ def pack_and_lift(
         refusals.update(refused)
     in_main = {entry.original: entry.transformed for entry in reversed(packer.correspondences)}
     layers = []
-    for name, layer in _plain_layers(mod):
+    for name, layer in plain_layers:
         kernel = by_layer.get(name)
-        report = Layer(name, layer.operator, layer.shapes, packer.refused.get(name), result=in_main[name])
+        unread = None if kernel else f"its layout is {layer.axes}, which the passes of {target} do not read"
+        why_not = packer.refused.get(name, unread)
+        report = Layer(name, layer.operator, layer.shapes, why_not, result=in_main[name])
         if kernel:
             report = replace(
                 report, instruction=instruction(layer), kernel=kernel.kernel, result=kernel.result
@@ -81,19 +86,17 @@ def _refusal(generate: Callable[[PackedKernel], object], kernel: PackedKernel) -
 
 
 def _plain_layers(mod: tvm.IRModule) -> list[tuple[str, PlainLayer]]:
-    """The layers of an integer graph by the names of their bindings, in order."""
+    """The layers of a graph by the names of their bindings, in order."""
     calls = [
         (binding.var.name, binding.value)
         for binding in bindings_of(mod["main"])
         if isinstance(binding.value, relax.Call)
     ]
-    found = [(name, plain_layer(call)) for name, call in calls]
+    found = [(name, plain_layer(call, any_layout=True)) for name, call in calls]
     return [(name, layer) for name, layer in found if layer]
 
 
 def _check_layers(layers: list[Layer], target: str) -> None:
-    if not layers:
-        raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
     if not any(layer.kernel for layer in layers):
         by_reason: dict[str | None, list[str]] = {}
         for layer in layers:

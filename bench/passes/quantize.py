@@ -1,9 +1,9 @@
 """From a float Relax graph to an integer one, with scales from calibration data.
 
-Data are int8 or uint8 with one symmetric scale a tensor (zero point 0), weights int8, biases and
-accumulators int32. The integer graph keeps the names of the float one: the binding `conv1` is the int32
-result of the convolution, `conv1_bias` that with its bias, and the quantised tensor that stands for the
-float binding `relu1` is `relu1_requantized`. docs/quantisation.md shows both schemes.
+Data are int8 or uint8, or int4 or uint4, with one symmetric scale a tensor (zero point 0), weights int8 or
+int4, biases and accumulators int32. The integer graph keeps the names of the float one: the binding `conv1`
+is the int32 result of the convolution, `conv1_bias` that with its bias, and the quantised tensor that stands
+for the float binding `relu1` is `relu1_requantized`. docs/quantisation.md shows both schemes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def quantize(
     weight_scale: str | None = None,
     global_scale: float = 8.0,
     skip_layers: Sequence[str | int] = (),
+    bits: int = 8,
+    eight_bit_layers: Sequence[str | int] = (),
 ) -> tvm.IRModule:
     """Quantise `main` of a float module; the result takes and computes integers only.
 
@@ -55,6 +57,9 @@ def quantize(
     * `skip_layers`: layers to leave out of the 8 bits, by name or by index in the order of execution,
       negative from the end. Their weights have up to 16 bits and their operands are int32, which no
       accelerator takes: such a layer stays on the host, in integers as everything else.
+    * `bits`: 8, or 4 for int4 weights and int4 data (uint4 where `data_dtype` says uint8). The input has
+      8 bits in any case, and is rescaled for a layer that takes 4.
+    * `eight_bit_layers`: with 4 bits, layers that multiply 8 bits all the same, given as `skip_layers` are.
 
     The function's attributes record `scheme`, `rounding`, `input_scale`, `output_scale` and, in `scales`, the
     scale of every binding that is quantised data: the float tensor is about the scale times the integers.
@@ -71,6 +76,8 @@ def quantize(
         weight_scale=weight_scale,
         global_scale=global_scale,
         skip_layers=skip_layers,
+        bits=bits,
+        eight_bit_layers=eight_bit_layers,
     )
     function = float_main(mod)
     return Translation(function, calibrate(function, calibration, values=options.needs_values), options).run()

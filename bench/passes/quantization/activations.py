@@ -21,9 +21,9 @@ def relu(translation: Translation, variable: relax.Var, call: Call) -> Value:
     value = _bounded(translation.operand(call.args[0]), variable.name, RELU)
     options = translation.options
     if not value.quantized:
-        folds = options.power_of_two or options.data_type(non_negative=True) == "uint8"
+        folds = options.power_of_two or options.data_type(non_negative=True).startswith("uint")
         return value if folds or value.pending != RELU else translation.settle(value)
-    if value.dtype == "uint8":
+    if value.dtype.startswith("uint"):
         return replace(value, pending=None)
     result = translation.emit(variable.name, relax.op.nn.relu(value.expression))
     return replace(value, expression=result, pending=None)

@@ -13,10 +13,9 @@ from bench.evaluate.graph import attributes_of
 from bench.passes.quantization.options import Options
 from bench.passes.quantization.registry import translates
 from bench.passes.quantization.translation import Translation
-from bench.passes.quantization.value import Value, along, constant, within_int32
+from bench.passes.quantization.value import Value, along, constant, limits, within_int32
 from bench.passes.scales import choose_channel_scales, choose_scale
 
-WEIGHT_LIMIT = 127
 # Of a layer that is left out of the 8 bits.
 WIDE_LIMIT = 2**15 - 1
 
@@ -77,23 +76,26 @@ def _layer(
     `weight_axis` is the axis of the output channels, None where there is none that could have scales.
     """
     name, options = variable.name, translation.options
-    data, weight = translation.data(translation.operand(call.args[0])), constant(call.args[1])
+    skipped = name in translation.skipped
+    bits = 8 if skipped or name in translation.eight_bit else options.bits
+    data, weight = translation.data(translation.operand(call.args[0]), bits=bits), constant(call.args[1])
     if weight is None:
         raise ValueError(f"quantize: the weight of {name!r} must be a constant")
     if call.op.name == "relax.matmul" and weight.ndim != 2:
         raise ValueError(f"quantize: the weight of {name!r} has shape {weight.shape}; it must be (K, N)")
     one_scale = variable == translation.last_layer or not options.per_channel
-    skipped = name in translation.skipped
-    limit = _widest_limit(weight, weight_axis, data.bound) if skipped else WEIGHT_LIMIT
-    integers, scale = _quantized(weight, None if one_scale else weight_axis, limit, options)
-    expression = data.expression
+    expression, dtype = data.expression, f"int{bits}"
+    ends = limits(dtype)
     if skipped:
         # Left out of the 8 bits: in the arithmetic of int32, which no accelerator's kernel takes.
-        integers = integers.astype(np.int32)
+        widest = _widest_limit(weight, weight_axis, data.bound)
+        dtype, ends = "int32", (-widest, widest)
         expression = translation.emit(f"{name}_data", relax.op.astype(expression, "int32"))
+    integers, scale = _quantized(weight, None if one_scale else weight_axis, ends, options)
+    parameter = translation.constant(f"{name}_weight", integers, dtype)
     return Value(
         name=name,
-        expression=translation.emit(name, build(expression, relax.const(integers))),
+        expression=translation.emit(name, build(expression, parameter)),
         scale=scale * data.scale,
         bound=within_int32(name, int(_magnitudes(integers, weight_axis).max()) * data.bound),
         quantized=False,
@@ -103,12 +105,13 @@ def _layer(
 
 
 def _quantized(
-    weight: np.ndarray, axis: int | None, limit: int, options: Options
+    weight: np.ndarray, axis: int | None, ends: tuple[int, int], options: Options
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A weight in integers of -limit..limit, int8 where they fit, and its scale (for each channel)."""
+    """A weight in integers between two ends, and its scale (for each channel)."""
+    low, high = ends
     choice: dict[str, Any] = {
-        "low": -limit,
-        "high": limit,
+        "low": low,
+        "high": high,
         "power_of_two": options.power_of_two,
         "method": options.weight_scale,
     }
@@ -118,8 +121,7 @@ def _quantized(
     else:
         scale = choose_channel_scales(weight, axis, **choice)
         steps = np.rint(weight / along(scale, axis, weight.ndim))
-    dtype = np.int8 if limit <= WEIGHT_LIMIT else np.int32
-    return np.clip(steps, -limit, limit).astype(dtype), scale
+    return np.clip(steps, low, high).astype(np.int32), scale
 
 
 def _magnitudes(weight: np.ndarray, axis: int | None) -> np.ndarray:

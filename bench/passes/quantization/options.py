@@ -12,6 +12,7 @@ SCHEMES = ("fixed", "pow2")
 DATA_DTYPES = ("int8", "uint8", "mixed")
 OUTPUT_DTYPES = ("int8", "uint8", "int32")
 GLOBAL = "global"
+BITS = (8, 4)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Options:
     weight_scale: str
     global_scale: float
     skip_layers: tuple[str | int, ...]
+    bits: int
+    eight_bit_layers: tuple[str | int, ...]
 
     @staticmethod
     def check(
@@ -40,6 +43,8 @@ class Options:
         weight_scale: str | None,
         global_scale: float,
         skip_layers: Sequence[str | int],
+        bits: int,
+        eight_bit_layers: Sequence[str | int],
     ) -> Options:
         """The options that these arguments mean; ValueError names the one that is none."""
         _one_of("scheme", scheme, SCHEMES)
@@ -61,10 +66,14 @@ class Options:
             data_scale=data_scale or default_method,
             weight_scale=weight_scale or default_method,
             global_scale=float(global_scale),
-            skip_layers=(skip_layers,) if isinstance(skip_layers, str) else tuple(skip_layers),
+            skip_layers=_several(skip_layers),
+            bits=bits,
+            eight_bit_layers=_several(eight_bit_layers),
         )
 
     def __post_init__(self) -> None:
+        if self.bits not in BITS:
+            raise ValueError(f"bits {self.bits} is none of {', '.join(map(str, BITS))}")
         _one_of("data_dtype", self.data_dtype, DATA_DTYPES)
         _one_of("output_dtype", self.output_dtype, OUTPUT_DTYPES)
         _one_of("data_scale", self.data_scale, (*METHODS, GLOBAL))
@@ -77,11 +86,14 @@ class Options:
         """Whether scales are chosen by more than the ends of the calibrated values."""
         return self.data_scale == "least_error"
 
-    def data_type(self, *, non_negative: bool) -> str:
-        """Element type of a tensor as data."""
-        if self.data_dtype != "mixed":
-            return self.data_dtype
-        return "uint8" if non_negative else "int8"
+    def data_type(self, *, non_negative: bool, bits: int | None = None) -> str:
+        """Element type of a tensor as data, of as many bits as the options say where none are given."""
+        unsigned = non_negative if self.data_dtype == "mixed" else self.data_dtype == "uint8"
+        return f"{'uint' if unsigned else 'int'}{bits or self.bits}"
+
+
+def _several(layers: Sequence[str | int]) -> tuple[str | int, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers)
 
 
 def _one_of(name: str, value: str, valid: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ def multiply_and_clip(
     A rounding keeps the order of its operands, so that bounds that are integers of the new scale may come
     after it.
     """
-    if value.pending == RELU and dtype != "uint8":
+    if value.pending == RELU and not dtype.startswith("uint"):
         value = translation.settle(value)
     if value.pending is None or value.pending.steps(scale, dtype) == limits(dtype):
         return multiply(translation, value, name, scale, dtype)

@@ -1,4 +1,4 @@
-"""Which layers of a float graph are left out of the 8 bits."""
+"""Which layers of a float graph an option chooses."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ def layers_of(function: relax.Function) -> list[str]:
     ]
 
 
-def skipped_layers(function: relax.Function, chosen: Sequence[str | int]) -> frozenset[str]:
-    """The names of chosen layers: by name, or by index in the order of execution, negative from the end."""
+def chosen_layers(function: relax.Function, option: str, chosen: Sequence[str | int]) -> frozenset[str]:
+    """The names of chosen layers: by name, or by index in the order of execution, negative from the end.
+
+    ValueError, beginning with the name of the option, for one that there is not.
+    """
     layers = layers_of(function)
     names = set()
     for choice in chosen:
         if isinstance(choice, str):
             if choice not in layers:
-                raise ValueError(f"skip_layers: no layer {choice!r}; there are {', '.join(layers)}")
+                raise ValueError(f"{option}: no layer {choice!r}; there are {', '.join(layers)}")
             names.add(choice)
         elif -len(layers) <= choice < len(layers):
             names.add(layers[choice])
         else:
             raise ValueError(
-                f"skip_layers: no layer {choice}; the {len(layers)} layers have indices "
+                f"{option}: no layer {choice}; the {len(layers)} layers have indices "
                 f"{-len(layers)}..{len(layers) - 1}"
             )
     return frozenset(names)

@@ -13,7 +13,7 @@ from bench.passes.quantization.alignment import aligned_tensors
 from bench.passes.quantization.options import GLOBAL, Options
 from bench.passes.quantization.registry import TRANSLATORS
 from bench.passes.quantization.rescaling import multiply_and_clip, shift_and_clip
-from bench.passes.quantization.skipping import LAYERS, skipped_layers
+from bench.passes.quantization.skipping import LAYERS, chosen_layers
 from bench.passes.quantization.value import Value, along, check_sign, data_bound, limits
 from bench.passes.scales import choose_scale
 
@@ -35,14 +35,15 @@ class Translation:
         self.producers: dict[relax.Var, Expr] = {}
         self.names: set[str] = set()
         self.requantized: dict[tuple[str, str, float], Value] = {}
-        self.skipped = skipped_layers(function, options.skip_layers)
+        self.skipped = chosen_layers(function, "skip_layers", options.skip_layers)
+        self.eight_bit = chosen_layers(function, "eight_bit_layers", options.eight_bit_layers)
         self.aligned = aligned_tensors(function)
 
     def run(self) -> tvm.IRModule:
         """Translate the function and return the module of the integer one."""
         (parameter,) = self.function.params
         non_negative = bool(self.floats[parameter.name].min() >= 0)
-        dtype = self.options.data_type(non_negative=non_negative)
+        dtype = self.options.data_type(non_negative=non_negative, bits=8)
         check_sign(parameter.name, non_negative, dtype)
         data = relax.Var(parameter.name, relax.TensorType(parameter.ty.shape, dtype))
         entry = Value(
@@ -65,6 +66,7 @@ class Translation:
             {
                 "scheme": "pow2" if self.options.power_of_two else "fixed",
                 "rounding": self.options.rounding,
+                "bits": self.options.bits,
                 "input_scale": float(entry.scale),
                 "output_scale": float(result.scale),
                 "scales": {value.expression.name: float(value.scale) for value in self.requantized.values()},
@@ -120,11 +122,28 @@ class Translation:
             for argument in producer.args
         )
 
-    def data(self, value: Value) -> Value:
-        """Give a tensor as data: unchanged, or rescaled from its accumulators."""
-        if value.quantized:
+    def data(self, value: Value, *, bits: int | None = None) -> Value:
+        """Give a tensor as data: unchanged, or rescaled from its accumulators.
+
+        With `bits` data of another width are converted: to more bits at the same scale, to fewer by
+        rescaling.
+        """
+        if not value.quantized:
+            dtype = self.options.data_type(non_negative=value.non_negative, bits=bits)
+            return self.requantize(value, dtype)
+        if bits is None or bits == value.bits:
             return value
-        return self.requantize(value, self.options.data_type(non_negative=value.non_negative))
+        dtype = f"{value.dtype.rstrip('48')}{bits}"
+        if bits < value.bits:
+            return self.requantize(self.accumulator(value), dtype)
+        wide = self.emit(f"{value.name}_{dtype}", relax.op.astype(value.expression, dtype))
+        return replace(value, expression=wide)
+
+    def constant(self, name: str, integers: np.ndarray, dtype: str) -> Expr:
+        """Give integers as a constant; TVM has none of 4 bits, but converts those of 8, bound to `name`."""
+        if dtype != "int4":
+            return relax.const(integers.astype(dtype))
+        return self.emit(name, relax.op.astype(relax.const(integers.astype(np.int8)), dtype))
 
     def data_of(self, value: Value, dtype: str, scale: float) -> Value:
         """Give a tensor as data of a type and scale: unchanged where it has both."""
@@ -179,7 +198,7 @@ class Translation:
             real = options.global_scale
             if options.power_of_two:
                 real = 2.0 ** np.ceil(np.log2(real))
-            return float(real / (256 if dtype == "uint8" else 128))
+            return float(real / (limits(dtype)[1] + 1))
         return choose_scale(
             self.floats[self.aligned.get(name, name)],
             low=low,
@@ -211,9 +230,9 @@ class Translation:
         if self.options.output_dtype == "int32":
             result = self.settle(self.accumulator(value))
         elif value.quantized:
-            if value.dtype != self.options.output_dtype:
-                raise ValueError(f"quantize: the output {value.name!r} is {value.dtype} already")
-            result = value
+            result = self.data(value, bits=8)
+            if result.dtype != self.options.output_dtype:
+                raise ValueError(f"quantize: the output {value.name!r} is {result.dtype} already")
         else:
             result = self.requantize(value, self.options.output_dtype)
         return replace(result, name=getattr(result.expression, "name", result.name))

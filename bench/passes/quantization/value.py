@@ -34,6 +34,11 @@ class Value:
         return str(self.expression.ty.dtype)
 
     @property
+    def bits(self) -> int:
+        """Bits of an element."""
+        return int(self.dtype.lstrip("uint"))
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
         return tuple(int(extent) for extent in self.expression.ty.shape)
@@ -62,13 +67,13 @@ RELU = Bounds(0.0, np.inf)
 
 
 def limits(dtype: str) -> tuple[int, int]:
-    """Range of quantised data: symmetric for int8, so that -128 is left to saturation."""
-    return (0, 255) if dtype == "uint8" else (-127, 127)
+    """Range of quantised data and weights: symmetric for int8, so that -128 is left to saturation."""
+    return {"int8": (-127, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}[dtype]
 
 
 def data_bound(dtype: str) -> int:
     """The largest magnitude that an input of the type can have, -128 included."""
-    return 255 if dtype == "uint8" else 128
+    return {"int8": 128, "uint8": 255, "int4": 8, "uint4": 15}[dtype]
 
 
 def within_int32(name: str, bound: int) -> int:
@@ -79,10 +84,10 @@ def within_int32(name: str, bound: int) -> int:
 
 
 def check_sign(name: str, non_negative: bool, dtype: str) -> None:
-    """Raise ValueError where a tensor that can be negative would become uint8."""
-    if dtype == "uint8" and not non_negative:
+    """Raise ValueError where a tensor that can be negative would become unsigned."""
+    if dtype.startswith("uint") and not non_negative:
         raise ValueError(
-            f"quantize: {name!r} can be negative and cannot be uint8, whose zero point is 0; "
+            f"quantize: {name!r} can be negative and cannot be {dtype}, whose zero point is 0; "
             "use data_dtype='int8', or a graph whose data come out of a ReLU"
         )
 
