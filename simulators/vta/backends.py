@@ -34,6 +34,13 @@ class Comparison:
     findings: list[Finding]
 
     @property
+    def reference(self) -> tuple[dict[str, np.ndarray], Report]:
+        """Outputs and report of the functional simulator's profile."""
+        found = self.backends[REFERENCE]
+        assert found.report is not None, "every configuration has a functional simulator"
+        return found.outputs, found.report
+
+    @property
     def dependent(self) -> list[str]:
         """The profiles on which results or findings are not those of the functional simulator."""
         named = {each.where.split(",")[0] for each in self.findings}
