@@ -7,6 +7,7 @@ or loses bits without a word, this one says so.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,6 +40,11 @@ COUNTERS = {
 
 def element_bytes(memory: int, config: Config) -> int:
     """Bytes in DRAM of one element of a memory."""
+    return _element_bytes(config)[memory]
+
+
+@lru_cache(maxsize=64)
+def _element_bytes(config: Config) -> dict[int, int]:
     return {
         Memory.UOP: UOP_BYTES,
         Memory.WGT: config.wgt_bytes,
@@ -46,7 +52,7 @@ def element_bytes(memory: int, config: Config) -> int:
         Memory.ACC: config.acc_bytes,
         Memory.OUT: config.inp_bytes,
         Memory.ACC_8BIT: config.inp_bytes,
-    }[Memory(memory)]
+    }
 
 
 @dataclass
@@ -105,7 +111,7 @@ def _low(values: np.ndarray, bits: int, dtype: np.dtype) -> np.ndarray:
     """The low bits of integers, as signed numbers."""
     low = values.astype(dtype)
     gone = 8 * dtype.itemsize - bits
-    return low >> gone if gone == 0 else (low << gone) >> gone
+    return (low << gone) >> gone if gone else low
 
 
 def low_bits(values: np.ndarray, config: Config) -> np.ndarray:
