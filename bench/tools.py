@@ -31,11 +31,12 @@ class Tool:
 
 def examine() -> list[Tool]:
     """Try every tool."""
-    checks: list[Callable[[], Tool]] = [_tvm, _nvrtc, _ziglang, _qemu, _gpu]
+    checks: list[Callable[[], Tool]] = [examine_tvm, _nvrtc, _ziglang, _qemu, _gpu]
     return [check() for check in checks]
 
 
-def _tvm() -> Tool:
+def examine_tvm() -> Tool:
+    """TVM and its FFI: the pair that is known to be bad is refused before it is imported."""
     core, ffi = package_version("apache-tvm"), package_version("apache-tvm-ffi")
     what = f"apache-tvm {core}, apache-tvm-ffi {ffi}"
     if core is None or ffi is None:

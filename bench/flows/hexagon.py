@@ -8,7 +8,7 @@ import tvm
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vrmpy
-from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
+from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
@@ -31,7 +31,9 @@ class HexagonFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW32c layouts, channels padded to vrmpy's four products and 32 lanes."""
-        return pack_and_lift(mod, target=self.target, rewrite=pack_vrmpy, instruction=_instruction)
+        return pack_and_lift(
+            mod, target=self.target, rewrite=pack_vrmpy, generate=_primfunc, instruction=_instruction
+        )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
@@ -54,9 +56,8 @@ def _instruction(layer: PlainLayer) -> str:
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
     dtypes: dict[str, Any] = {"data_dtype": data.dtype, "weight_dtype": weight.dtype}
-    with refusals_of(kernel):
-        if kernel.is_dense:
-            return dense_primfunc(data.shape, weight.shape, **dtypes)
-        attributes = attributes_of(kernel.operator)
-        window = {name: attributes[name] for name in ("strides", "padding")}
-        return conv2d_primfunc(data.shape, weight.shape, **window, **dtypes)
+    if kernel.is_dense:
+        return dense_primfunc(data.shape, weight.shape, **dtypes)
+    attributes = attributes_of(kernel.operator)
+    window = {name: attributes[name] for name in ("strides", "padding")}
+    return conv2d_primfunc(data.shape, weight.shape, **window, **dtypes)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import tvm
 from tvm import relax
 
-from bench.flows.flow import Unsupported
 from bench.flows.transformed import Transformed
 from bench.passes.lift_kernels import bindings_of, is_packed_operator
 
@@ -40,23 +37,17 @@ class PackedKernel:
         return bool(self.operator.op.name == "bitexact.dense")
 
 
-@contextmanager
-def refusals_of(kernel: PackedKernel) -> Iterator[None]:
-    """Turn a generator's ValueError, for a shape it cannot take, into Unsupported with the kernel named."""
-    try:
-        yield
-    except ValueError as reason:
-        raise Unsupported(f"{kernel.name}: {reason}") from reason
-
-
 def packed_kernels(transformed: Transformed) -> list[PackedKernel]:
     """The kernels in the order of the layers."""
     return [
-        _kernel(layer.kernel, transformed.mod[layer.kernel]) for layer in transformed.report if layer.kernel
+        packed_kernel(layer.kernel, transformed.mod[layer.kernel])
+        for layer in transformed.report
+        if layer.kernel
     ]
 
 
-def _kernel(name: str, function: relax.Function) -> PackedKernel:
+def packed_kernel(name: str, function: relax.Function) -> PackedKernel:
+    """Read one private function, which begins with a packed tensor operator."""
     calls = [binding.value for binding in bindings_of(function) if isinstance(binding.value, relax.Call)]
     assert is_packed_operator(calls[0]), f"{name} does not begin with a packed tensor operator"
     return PackedKernel(

@@ -8,7 +8,7 @@ import tvm
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import wmma
-from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
+from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import LAUNCHES
@@ -30,7 +30,9 @@ class TensorCoreFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """HWNC layouts, padded to the tile."""
-        return pack_and_lift(mod, target=self.target, rewrite=pack_hwnc, instruction=_instruction)
+        return pack_and_lift(
+            mod, target=self.target, rewrite=pack_hwnc, generate=_primfunc, instruction=_instruction
+        )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
@@ -57,11 +59,10 @@ def _instruction(layer: PlainLayer) -> str:
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
     units = kernel.result.shape[-1]
-    with refusals_of(kernel):
-        if kernel.is_dense:
-            return dense_primfunc(data.shape, units=units, dtype=data.dtype)
-        attributes = attributes_of(kernel.operator)
-        window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
-        return conv2d_primfunc(
-            data.shape, out_channels=units, kernel=weight.shape[:2], dtype=data.dtype, **window
-        )
+    if kernel.is_dense:
+        return dense_primfunc(data.shape, units=units, dtype=data.dtype)
+    attributes = attributes_of(kernel.operator)
+    window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
+    return conv2d_primfunc(
+        data.shape, out_channels=units, kernel=weight.shape[:2], dtype=data.dtype, **window
+    )

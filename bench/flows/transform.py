@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import tvm
 from tvm import relax
 
 from bench.flows.flow import Unsupported
+from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
-from bench.passes.packing import GraphPacker, LayerRewrite
+from bench.passes.packing import GraphPacker, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
 
@@ -19,45 +21,47 @@ def pack_and_lift(
     *,
     target: str,
     rewrite: LayerRewrite,
+    generate: Callable[[PackedKernel], object],
     instruction: Callable[[PlainLayer], str],
     absorb: Absorb = absorb_nothing,
 ) -> Transformed:
     """Run a target's rewrite over ``main`` of an integer graph.
 
-    Raises Unsupported where the graph has shapes that are not static or empty, no convolution or dense layer
-    in integers, or none that the target takes.
+    ``generate`` is the target's kernel generator; a layer whose kernel it refuses (ValueError) is left on
+    the host, and the generator's message is the reason. Raises Unsupported where the graph has shapes that
+    are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
-    packer = GraphPacker(mod, rewrite)
-    packed = packer.run()
-    lifted, kernels = lift_kernels(packed, absorb=absorb)
+    refusals: dict[str, str] = {}
+
+    def rewrite_unless_refused(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
+        return refusals.get(var.name) or rewrite(packer, var, call)
+
+    # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
+    # until nothing is refused. Each round refuses a layer, so there is an end.
+    while True:
+        packer = GraphPacker(mod, rewrite_unless_refused)
+        lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
+        by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
+        refused = {
+            layer: reason
+            for layer, kernel in by_layer.items()
+            if (reason := _refusal(generate, packed_kernel(kernel.kernel, lifted[kernel.kernel])))
+        }
+        if not refused:
+            break
+        refusals.update(refused)
     in_main = {entry.original: entry.transformed for entry in reversed(packer.correspondences)}
     layers = []
-    for binding in bindings_of(mod["main"]):
-        layer = plain_layer(binding.value) if isinstance(binding.value, relax.Call) else None
-        if layer is None:
-            continue
-        name = binding.var.name
-        kernel = kernels.get(packer.taken.get(name, ""))
-        layers.append(
-            Layer(
-                name=name,
-                operator=layer.operator,
-                shapes=layer.shapes,
-                instruction=instruction(layer) if kernel else None,
-                why_not=None if kernel else packer.refused[name],
-                kernel=kernel.kernel if kernel else None,
-                result=kernel.result if kernel else in_main[name],
+    for name, layer in _plain_layers(mod):
+        kernel = by_layer.get(name)
+        report = Layer(name, layer.operator, layer.shapes, packer.refused.get(name), result=in_main[name])
+        if kernel:
+            report = replace(
+                report, instruction=instruction(layer), kernel=kernel.kernel, result=kernel.result
             )
-        )
-    if not layers:
-        raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
-    if not any(layer.kernel for layer in layers):
-        by_reason: dict[str | None, list[str]] = {}
-        for refused in layers:
-            by_reason.setdefault(refused.why_not, []).append(refused.name)
-        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-        raise Unsupported(f"{target} takes none of its layers: {reasons}")
+        layers.append(report)
+    _check_layers(layers, target)
     kept = {binding.var.name for binding in bindings_of(lifted["main"])}
     return Transformed(
         target=target,
@@ -65,6 +69,37 @@ def pack_and_lift(
         report=tuple(layers),
         correspondences=tuple(entry for entry in packer.correspondences if entry.transformed in kept),
     )
+
+
+def _refusal(generate: Callable[[PackedKernel], object], kernel: PackedKernel) -> str | None:
+    """What a generator says of a kernel that it cannot make."""
+    try:
+        generate(kernel)
+    except ValueError as reason:
+        return str(reason)
+    return None
+
+
+def _plain_layers(mod: tvm.IRModule) -> list[tuple[str, PlainLayer]]:
+    """The layers of an integer graph by the names of their bindings, in order."""
+    calls = [
+        (binding.var.name, binding.value)
+        for binding in bindings_of(mod["main"])
+        if isinstance(binding.value, relax.Call)
+    ]
+    found = [(name, plain_layer(call)) for name, call in calls]
+    return [(name, layer) for name, layer in found if layer]
+
+
+def _check_layers(layers: list[Layer], target: str) -> None:
+    if not layers:
+        raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
+    if not any(layer.kernel for layer in layers):
+        by_reason: dict[str | None, list[str]] = {}
+        for layer in layers:
+            by_reason.setdefault(layer.why_not, []).append(layer.name)
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+        raise Unsupported(f"{target} takes none of its layers: {reasons}")
 
 
 def _check_shapes(mod: tvm.IRModule) -> None:

@@ -19,10 +19,10 @@ class Layer:
     name: str
     operator: str
     shapes: str
-    instruction: str | None
     why_not: str | None
-    kernel: str | None
     result: str
+    instruction: str | None = None
+    kernel: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vta
-from bench.flows.flow import Unsupported
-from bench.flows.kernel import PackedKernel, packed_kernels, refusals_of
+from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.passes.graph_pack import GraphPack, alu_chain
@@ -42,7 +41,12 @@ class VtaFlow:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
         rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block)
         return pack_and_lift(
-            mod, target=self.target, rewrite=rewrite, instruction=_instruction, absorb=alu_chain
+            mod,
+            target=self.target,
+            rewrite=rewrite,
+            generate=lambda kernel: self._generate(kernel, dense, conv2d),
+            instruction=_instruction,
+            absorb=alu_chain,
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -63,12 +67,11 @@ class VtaFlow:
         """What one of two generators makes of a kernel; both take the same description of it."""
         data, weight = (parameter.shape for parameter in kernel.parameters[:2])
         epilogue = epilogue_of(kernel)
-        with refusals_of(kernel):
-            if kernel.is_dense:
-                return dense(data, weight, epilogue=epilogue, config=self._config)
-            attributes = attributes_of(kernel.operator)
-            window = {name: attributes[name] for name in ("strides", "padding")}
-            return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
+        if kernel.is_dense:
+            return dense(data, weight, epilogue=epilogue, config=self._config)
+        attributes = attributes_of(kernel.operator)
+        window = {name: attributes[name] for name in ("strides", "padding")}
+        return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
 
 
 def _instruction(_: PlainLayer) -> str:
@@ -78,7 +81,7 @@ def _instruction(_: PlainLayer) -> str:
 def epilogue_of(kernel: PackedKernel) -> list[Step]:
     """The operators behind a kernel's tensor operator as ALU steps, in order (kernels.vta.epilogue).
 
-    Raises Unsupported for an operand that VTA's ALU cannot have.
+    Raises ValueError for an operand that VTA's ALU cannot have.
     """
     names = {parameter: parameter.name for parameter in kernel.function.params}
     steps: list[Step] = []
@@ -109,5 +112,5 @@ def _operand(operand: relax.Expr, names: dict[relax.Var, str]) -> int | str:
     if isinstance(operand, GenericConst):
         return int(operand.value.numpy().reshape(()))
     if operand not in names:
-        raise Unsupported(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
+        raise ValueError(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
     return names[operand]

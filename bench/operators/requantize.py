@@ -75,9 +75,11 @@ def _infer(expression: Call) -> relax.TensorType:
     axis = int(attributes["axis"])
     factors = static_shape(multiplier, "multiplier"), static_shape(shift, "shift")
     if factors[0] != factors[1] or not _fits(factors[0], shape, axis):
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"bitexact.requantize: axis {axis} is outside data of shape {shape}")
         raise ValueError(
-            f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be (), "
-            f"(C,) for axis {axis}, or broadcast in full rank, to data of shape {shape}"
+            f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be "
+            f"(), or ({shape[axis]},) for axis {axis} of data of shape {shape}, or broadcast to it in full rank"
         )
     if isinstance(shift, GenericConst):
         values = shift.value.numpy()

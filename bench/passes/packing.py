@@ -267,13 +267,18 @@ def split_and_order(layout: Layout, extents: list[int], axes: str) -> tuple[list
 def pack_broadcast(constant: np.ndarray, like: Packed) -> np.ndarray:
     """A constant that broadcasts against the plain form, such that it broadcasts against the packed one.
 
-    Axes of extent 1 stay so in all their dimensions; the others are padded with zeros and split.
+    Axes that it broadcasts stay of extent 1 in all their dimensions; the others are padded with zeros and
+    split. One channel is not broadcast to the channels that pad it.
     """
-    if constant.size == 1:
-        return constant.reshape(())
+    if constant.ndim == 0:
+        return constant
     shape = (1,) * (len(like.axes) - constant.ndim) + constant.shape
     extents = like.extents
-    full = [1 if size == 1 else extents[axis] for axis, size in zip(like.axes, shape, strict=True)]
+    one_channel = like.shape[like.axes.index("C")] == 1
+    broadcast = [
+        size == 1 and not (axis == "C" and one_channel) for axis, size in zip(like.axes, shape, strict=True)
+    ]
+    full = [1 if spread else extents[axis] for axis, spread in zip(like.axes, broadcast, strict=True)]
     padded = np.pad(
         constant.reshape(shape),
         [(0, extent - size) for extent, size in zip(full, shape, strict=True)],
@@ -281,9 +286,9 @@ def pack_broadcast(constant: np.ndarray, like: Packed) -> np.ndarray:
     packed = packed_shape(like.layout, extents)
     split: list[int] = []
     positions: list[int] = []
-    for axis, size in zip(like.axes, shape, strict=True):
+    for axis, spread in zip(like.axes, broadcast, strict=True):
         dimensions = like.layout.dimensions_of(axis)
         positions.extend(dimensions)
-        split.extend(1 if size == 1 else packed[position] for position in dimensions)
+        split.extend(1 if spread else packed[position] for position in dimensions)
     order = [positions.index(position) for position in range(like.layout.rank)]
     return np.ascontiguousarray(padded.reshape(split).transpose(order))

@@ -98,9 +98,7 @@ def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config)
     b, c = layer.batch, layer.block
     data = builder.buffer("data", "input", (layer.rows, layer.inputs, b, c), "int8")
     weight = builder.buffer("weight", "weight", (layer.outputs, layer.inputs, c, c), "int8")
-    tensors = [
-        builder.buffer(name, "bias", (layer.outputs, b, c), "int32") for name in tensors_of(steps)
-    ]
+    tensors = [builder.buffer(name, "bias", (layer.outputs, b, c), "int32") for name in tensors_of(steps)]
     out = builder.buffer("out", "output", (layer.rows, layer.outputs, b, c), "int8")
     first_tensor = tile.outputs * tile.rows
     places = {each.name: first_tensor + index * tile.outputs for index, each in enumerate(tensors)}

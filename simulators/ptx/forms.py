@@ -218,10 +218,22 @@ class Site:
             raise self.fail(f"the destination must be a register, not {operand}")
         return operand
 
-    def write(self, operand: Operand) -> Callable[["Group", np.ndarray], None]:
-        """Make a function that keeps a result in a register, for the threads that are active."""
+    def write(
+        self, operand: Operand, type_: str, exact: bool = True
+    ) -> Callable[["Group", np.ndarray], None]:
+        """Make a function that keeps a result of that type in a register, for the threads that are active.
+
+        Where `exact` is false, the register may be wider: the result is extended, a signed one by its sign.
+        """
         register = self.destination(operand)
-        slot, kept = register.slot, storage(register.type)
+        slot, kept, size = register.slot, storage(register.type), DTYPES[type_].itemsize
+        predicates = (kept == np.bool_, type_ == "pred")
+        if any(predicates) and not all(predicates):
+            raise self.fail(f"destination {register.name} is .{register.type}, the result .{type_}")
+        if kept.itemsize < size or (exact and kept.itemsize != size):
+            raise self.fail(
+                f"destination {register.name} is .{register.type}, of another size than the result"
+            )
 
         def write(group: "Group", value: np.ndarray) -> None:
             bits = as_storage(value, kept)
@@ -260,15 +272,9 @@ def computes(
         def build(form: Form, site: Site) -> Step:
             site.expect(count + 1)
             types = sources(form) if sources else (form.type,) * count
-            dtype = DTYPES[result(form) if result else form.type]
+            to = result(form) if result else form.type
             readers = [site.read(o, t, exact) for o, t in zip(site.operands[1:], types, strict=True)]
-            register = site.destination(site.operands[0])
-            kept = storage(register.type)
-            if (kept == np.bool_) != (dtype == np.bool_) or (exact and kept.itemsize != dtype.itemsize):
-                raise site.fail(
-                    f"destination {register.name} is .{register.type}, of another size than the result"
-                )
-            return _step(function, form, readers, site.write(register))
+            return _step(function, form, readers, site.write(site.operands[0], to, exact))
 
         _define(pattern, section, choices, build, _summary(function))
         return function

@@ -191,8 +191,8 @@ def _run_groups(run: Run, geometry: Geometry, shared_size: int) -> None:
 
 def _extent(name: str, given: int | Sequence[int], limits: tuple[int, int, int]) -> tuple[int, int, int]:
     """Take an int or up to three of them as (x, y, z); LaunchError where one is out of range."""
-    sizes = (given,) if isinstance(given, int | np.integer) else tuple(given)
-    if not 1 <= len(sizes) <= 3:
+    sizes = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
+    if not 1 <= len(sizes) <= 3 or not all(isinstance(s, int | np.integer) for s in sizes):
         raise LaunchError(f"{name} {given!r} must be an int or one to three of them")
     full = tuple(int(s) for s in sizes) + (1,) * (3 - len(sizes))
     for axis, size, limit in zip("xyz", full, limits, strict=True):

@@ -194,15 +194,9 @@ class _Parser:
             if kernel.parameters:
                 self.expect(",")
             self.expect(".param")
-            while self.accept(".ptr") or self.peek() in (".global", ".align"):
-                if self.accept(".align"):
-                    self.integer()
-                else:
-                    self.accept(".global")
+            self.skip_attributes()
             type_ = self.type()
-            while self.peek() in (".ptr", ".global", ".align"):
-                if self.next().text == ".align":
-                    self.integer()
+            self.skip_attributes()
             name = self.word("the name of a parameter")
             if self.peek() == "[":
                 raise UnsupportedInstructionError(name.line, f"parameter {name.text} is an array or a struct")
@@ -210,6 +204,12 @@ class _Parser:
             offset = -(-offset // size) * size
             kernel.parameters.append(Parameter(name.text, type_, offset))
             offset += size
+
+    def skip_attributes(self) -> None:
+        """`.ptr .global .align 16` of a parameter, on either side of its type."""
+        while self.peek() in (".ptr", ".global", ".align"):
+            if self.next().text == ".align":
+                self.integer()
 
     def type(self) -> str:
         token = self.word("a type")

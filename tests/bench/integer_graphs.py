@@ -43,7 +43,9 @@ def full_range(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> 
 
 def module_of(parameters: dict[str, tuple[tuple[int, ...], str]], build) -> tvm.IRModule:  # type: ignore[no-untyped-def]
     """A module whose ``main`` binds what ``build(emit, *parameters)`` emits, by name."""
-    variables = [relax.Var(name, relax.TensorType(shape, dtype)) for name, (shape, dtype) in parameters.items()]
+    variables = [
+        relax.Var(name, relax.TensorType(shape, dtype)) for name, (shape, dtype) in parameters.items()
+    ]
     builder = relax.BlockBuilder()
     with builder.function("main", variables):
         with builder.dataflow():

@@ -35,7 +35,10 @@ REFUSED = {
     "cut-short": (ARTIFACT.to_bytes()[:-30], "not an artefact"),
     "no-host-library": (archive(manifest_json=b"{}"), "it lacks host.so"),
     "no-json": (archive(manifest_json=b"{", host_so=b""), "manifest.json"),
-    "other-format": (archive(manifest_json=b'{"format": 99}', host_so=b""), "format 99 is not supported: 1 is"),
+    "other-format": (
+        archive(manifest_json=b'{"format": 99}', host_so=b""),
+        "format 99 is not supported: 1 is",
+    ),
     "no-keys": (archive(manifest_json=b'{"format": 1}', host_so=b""), "manifest.json lacks 'target'"),
 }
 

@@ -92,7 +92,9 @@ def test_shapes_must_be_static_and_not_empty(shape: tuple, reason: str) -> None:
 
 
 def test_a_float_graph_is_to_be_quantised_first() -> None:
-    module = module_of({"data": ((1, 4), "float32")}, lambda emit, data: emit("sum", relax.op.add(data, data)))
+    module = module_of(
+        {"data": ((1, 4), "float32")}, lambda emit, data: emit("sum", relax.op.add(data, data))
+    )
     with pytest.raises(Unsupported, match="quantise it first"):
         transform(module, "tensorcore")
 
@@ -105,7 +107,9 @@ def test_an_unknown_target_names_the_valid_ones() -> None:
 def test_vta_takes_the_chain_behind_a_layer_into_its_kernel() -> None:
     transformed = transform(convolution(ConvCase(), scheme="pow2"), "vta")
     kernel = transformed.mod[str(transformed.report[0].kernel)]
-    operators = [binding.value.op.name for binding in bindings_of(kernel) if isinstance(binding.value, relax.Call)]
+    operators = [
+        binding.value.op.name for binding in bindings_of(kernel) if isinstance(binding.value, relax.Call)
+    ]
     assert operators == [
         "relax.nn.conv2d",
         "relax.add",

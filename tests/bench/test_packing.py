@@ -45,7 +45,10 @@ def test_convolutions_keep_their_values(target: str, case: ConvCase) -> None:
     shape = (case.batch, case.inputs, case.size, case.size)
     data = full_range(np.random.default_rng(1), shape, options(target)["data_dtype"])
     transformed = check(target, module, data)
-    assert [layer.kernel is not None for layer in transformed.report] == [True, True]
+    taken = [layer.kernel is not None for layer in transformed.report]
+    # VTA's LOAD writes at most one kernel's worth of padding.
+    too_much_padding = target == "vta" and max(case.padding) >= case.kernel
+    assert taken == [not too_much_padding, True]
 
 
 @pytest.mark.parametrize("target", TARGETS)

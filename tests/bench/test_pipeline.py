@@ -18,7 +18,7 @@ from simulators.report import Finding
 from tests.bench.integer_graphs import ConvCase, convolution, dense, full_range
 
 TARGETS = ("tensorcore", "hexagon", "vta")
-CASE = ConvCase(batch=9, inputs=5, outputs=35, strides=(2, 1), padding=(0, 1, 2, 3))
+CASE = ConvCase(batch=9, inputs=5, outputs=35, strides=(2, 1), padding=(0, 1, 2, 2))
 
 
 def graph(target: str) -> tuple[tvm.IRModule, np.ndarray]:

@@ -195,12 +195,12 @@ ERRORS = {
     "one factor per channel": (
         {"multiplier": THREE},
         {},
-        r"shapes \(3,\) and \(\) must both be \(\), \(C,\) for axis 1",
+        r"shapes \(3,\) and \(\) must both be \(\), or \(3,\) for axis 1",
     ),
     "channels": (
         {"multiplier": THREE, "shift": THREE},
         {"axis": 0},
-        r"\(2,\), for axis 0 of data of shape \(2, 3\)",
+        r"\(2,\) for axis 0 of data of shape \(2, 3\)",
     ),
     "axis": ({"multiplier": THREE, "shift": THREE}, {"axis": 2}, r"axis 2 is outside data of shape \(2, 3\)"),
     "dynamic shape": ({"shape": (tirx.Var("n", "int64"), 3)}, {}, "data must have a static shape"),

@@ -32,7 +32,12 @@ def test_rule_is_kept(check: str) -> None:
         ("kernels/hexagon/build.py", "import bench.layout"),
         ("kernels/hexagon/build.py", "import simulators.hvx"),
     ],
-    ids=["simulator-imports-tvm", "simulator-imports-bench", "kernel-imports-bench", "kernel-imports-simulator"],
+    ids=[
+        "simulator-imports-tvm",
+        "simulator-imports-bench",
+        "kernel-imports-bench",
+        "kernel-imports-simulator",
+    ],
 )
 def test_forbidden_import_is_found(where: str, line: str, tmp_path: Path) -> None:
     """The contracts can fail: the same houses with one forbidden import."""

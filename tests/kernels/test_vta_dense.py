@@ -34,7 +34,7 @@ def build(sizes, epilogue, config):
     arrays = {
         "data": reference.pack_data(data, b, c),
         "weight": reference.pack_data(weight, c, c),
-        **{name: reference.pack_tensor(tensor, c) for name, tensor in tensors.items()},
+        **{name: reference.pack_tensor(tensor, c, positions=0) for name, tensor in tensors.items()},
     }
     acc = data.astype(np.int64) @ weight.astype(np.int64).T
     return arrays, reference.epilogue(acc, epilogue, tensors)

@@ -51,10 +51,11 @@ def unpack_data(packed: np.ndarray) -> np.ndarray:
     return split.reshape(split.shape[0] * split.shape[1], split.shape[2] * split.shape[3], *split.shape[4:])
 
 
-def pack_tensor(tensor: np.ndarray, block: int) -> np.ndarray:
-    """(b, O) as (O/c, 1, 1, b, c)."""
+def pack_tensor(tensor: np.ndarray, block: int, *, positions: int = 2) -> np.ndarray:
+    """(b, O) as (O/c, 1, 1, b, c), or with positions=0, for a dense layer, as (O/c, b, c)."""
     batch, outputs = tensor.shape
-    return np.ascontiguousarray(tensor.reshape(batch, outputs // block, 1, 1, block).transpose(1, 2, 3, 0, 4))
+    packed = tensor.reshape(batch, outputs // block, block).transpose(1, 0, 2)
+    return np.ascontiguousarray(packed.reshape(outputs // block, *[1] * positions, batch, block))
 
 
 def full_range(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

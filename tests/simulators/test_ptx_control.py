@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """Divergence, loops, barriers, exchange within a warp: as NVRTC compiles them, against NumPy."""
 
 import numpy as np
@@ -51,6 +52,16 @@ extern "C" __global__ void reduction(const int* x, int* out) {
     __syncthreads();
   }
   if (t == 0) out[blockIdx.x] = part[0];
+}
+extern "C" __global__ void both_kinds(const int* x, int* out) {
+  extern __shared__ int grows[];
+  __shared__ int fixed[64];
+  __shared__ char odd[3];
+  int t = threadIdx.x;
+  if (t < 3) odd[t] = t + 1;
+  grows[t] = x[t]; fixed[t] = -x[t];
+  __syncthreads();
+  out[t] = grows[63 - t] * 1000 + fixed[t ^ 1] + odd[0] + odd[1] + odd[2];
 }
 extern "C" __global__ void lanes(const int* x, int* out, const int* by) {
   int i = threadIdx.x, v = x[i], n = blockDim.x;
@@ -143,6 +154,15 @@ def test_tree_reduction_in_dynamic_shared_memory(module, threads):
     assert report.findings == []
 
 
+def test_static_and_dynamic_shared_memory_do_not_overlap(module):
+    x, out = np.arange(100, 164, dtype=np.int32), np.zeros(64, np.int32)
+    report = module.launch("both_kinds", 1, 64, [x, out], dynamic_shared=256)
+    np.testing.assert_array_equal(out, x[::-1] * 1000 - x[np.arange(64) ^ 1] + 6)
+    assert report.findings == []
+    report = module.launch("both_kinds", 1, 64, [x, out], dynamic_shared=252)
+    assert {f.kind for f in report.findings} == {"out-of-bounds"}
+
+
 def test_exchange_within_a_warp(module):
     random = np.random.default_rng(5)
     x, by = random.integers(-(2**31), 2**31, 64, dtype=np.int32), random.integers(0, 32, 64, dtype=np.int32)
@@ -196,6 +216,18 @@ def test_warps_may_meet_at_different_barriers():
     text = body(
         "setp.lt.u32 %p0, %r0, 32;\n.shared .b32 s;\n@%p0 bra FIRST;\nmov.u32 %r1, 42; st.shared.u32 [s], %r1;\n"
         f"bar.sync 0;\nbra DONE;\nFIRST:\nbar.sync 0;\nDONE:\nld.shared.u32 %r1, [s];\n{STORE}\nret;"
+    )
+    out = np.zeros(64, np.uint32)
+    report = ptx.parse(text).launch("k", 1, 64, [out])
+    assert report.findings == []
+    assert out.tolist() == [42] * 64
+
+
+def test_who_comes_first_to_a_barrier_waits_for_the_warps_on_another_path():
+    # The second warp's barrier and load stand before the first warp's store in the text.
+    text = body(
+        "setp.lt.u32 %p0, %r0, 32;\n.shared .b32 s;\n@%p0 bra FIRST;\nbar.sync 0;\nld.shared.u32 %r1, [s];\n"
+        f"bra DONE;\nFIRST:\nmov.u32 %r1, 42; st.shared.u32 [s], %r1;\nbar.sync 0;\nDONE:\n{STORE}\nret;"
     )
     out = np.zeros(64, np.uint32)
     report = ptx.parse(text).launch("k", 1, 64, [out])

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """float32 instructions: against NumPy's float32, fma and conversions against exact fractions."""
 
 from fractions import Fraction
@@ -52,6 +53,10 @@ def test_fma_rounds_once(rows):
 
 
 def test_fma_where_rounding_twice_would_differ():
+    # 1 + 2^-23 + 2^-24 - 2^-70 lies just below the middle of two float32, and at it once rounded to float64.
+    x, y = np.float32([2.0**-12 * (1 + 2.0**-23)]), np.float32([2.0**-12 * (1 - 2.0**-23)])
+    z = np.float32([1 + 2.0**-23])
+    assert execute("fma.rn.f32", ["f32"] * 3, "f32", [x, y, z])[0] == z[0]
     # 1 + 2^-24 + 2^-60: rounded to float64 first it is a tie, and the tie goes the other way.
     a, b, c = 1.0 + 2.0**-23, 1.0 + 2.0**-12, 2.0**-60
     x, y, z = np.float32([a]), np.float32([b]), np.float32([c])

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """Integer, logic, comparison and conversion instructions against models in Python's unbounded integers."""
 
 import itertools
@@ -25,10 +26,8 @@ def field(type_):
     def extract(a, b, c):
         msb, position, length = bits_of(type_) - 1, b & 0xFF, c & 0xFF
         a &= (1 << bits_of(type_)) - 1
-        if type_[0] == "u" or length == 0:
-            sign = 0
-        else:
-            sign = a >> min(position + length - 1, msb) & 1
+        signed = type_[0] == "s" and length > 0
+        sign = a >> min(position + length - 1, msb) & 1 if signed else 0
         d = 0
         for i in range(msb + 1):
             d |= (a >> position + i & 1 if i < length and position + i <= msb else sign) << i
@@ -128,6 +127,27 @@ for t in ("s16", "s32", "s64"):
     CASES += [(f"abs.{t}", [t], t, abs), (f"neg.{t}", [t], t, lambda a: -a)]
 for t in ("u32", "s32", "u64", "s64"):
     CASES.append((f"bfe.{t}", [t, "u32", "u32"], t, field(t)))
+
+
+def highest(type_, shiftamt):
+    """bfind as the manual defines it: search down from the top for a bit that differs from the sign."""
+
+    def search(a):
+        msb = bits_of(type_) - 1
+        a = ~a if a < 0 else a
+        for i in range(msb, -1, -1):
+            if a >> i & 1:
+                return msb - i if shiftamt else i
+        return -1
+
+    return search
+
+
+for t in ("u32", "s32", "u64", "s64"):
+    CASES += [
+        (f"bfind.{t}", [t], "u32", highest(t, False)),
+        (f"bfind.shiftamt.{t}", [t], "u32", highest(t, True)),
+    ]
 for t in ("b16", "b32", "b64"):
     CASES += [
         (f"and.{t}", [t, t], t, lambda a, b: a & b),
@@ -188,7 +208,7 @@ SMALL = (0, 1, 5, 8, 15, 16, 31, 32, 33, 63, 64, 255, 256, 2**32 - 1)
 
 def operand_rows(sources: list[str], name: str) -> list[tuple]:
     """All corners against each other for up to two operands, else many random picks of corners and random values."""
-    takes_position = name.split(".")[0] in ("shl", "shr", "bfe", "bfi", "shf")
+    takes_position = name.split(".", maxsplit=1)[0] in ("shl", "shr", "bfe", "bfi", "shf")
     pools = []
     for index, type_ in enumerate(sources):
         if type_ == "pred":
@@ -269,13 +289,16 @@ def test_lacking_instruction_is_named_with_its_line(name, sources, immediates, m
         ("setp.lo.s32", ["s32", "s32"], "compares unsigned"),
         ("setp.num.s32", ["s32", "s32"], "compares floats"),
         ("setp.lt.b32", ["b32", "b32"], "not defined for .b32"),
-        ("setp.eq.b32", ["b32", "b32"], "must be a predicate"),
+        ("setp.eq.b32", ["b32", "b32"], "is .b32, the result .pred"),
     ],
 )
 def test_wrong_operands_are_an_error(name, sources, message):
     with pytest.raises(PtxSyntaxError, match=message):
         execute(
-            name, sources, "pred" if "setp" in name and message[0] != "m" else "b32", [[0]] * len(sources)
+            name,
+            sources,
+            "pred" if "setp" in name and "result" not in message else "b32",
+            [[0]] * len(sources),
         )
 
 

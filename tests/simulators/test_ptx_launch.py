@@ -85,6 +85,11 @@ def test_strided_and_shared_arrays(module):
     np.testing.assert_array_equal(both, 2 * np.arange(40))
 
 
+def test_numpy_integers_and_empty_arrays_are_taken(module):
+    empty = np.zeros(0, np.float32)
+    module.launch("scale", np.int64(1), np.array([8, 1]), [empty, empty, np.float32(1), np.int32(0), 0, 0, 0])
+
+
 def test_the_launch_names_wrong_kernels(module):
     with pytest.raises(
         ptx.UnknownKernelError, match="no kernel 'nosuch' in this module; it has: scale, where"
@@ -103,6 +108,8 @@ def test_the_launch_names_wrong_kernels(module):
         (1, (1024, 2), "2048 threads; at most 1024"),
         ((1, 1, 1, 1), 1, "an int or one to three"),
         ((), 1, "an int or one to three"),
+        (1.5, 1, "grid 1.5 must be an int or one to three"),
+        (1, "32", "block '32' must be an int or one to three"),
     ],
     ids=str,
 )

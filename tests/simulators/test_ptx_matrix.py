@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """Tensor-core kernels as NVRTC writes them, against plain integer sums and against the instruction models."""
 
 import ml_dtypes
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from simulators import ptx, wmma
+from simulators.ptx.fragments import Fragment, Tile
 from tests.simulators.cuda_source import compile_ptx
 
 INT32 = np.iinfo(np.int32)
@@ -123,7 +125,7 @@ extern "C" __global__ void convolution(const signed char* data, const signed cha
     *(int*)(rows + warp * 128 + lane * 4) = *(const int*)(from + lane / 4 * channels + lane % 4 * 4);
     const signed char* filter = weight + ((dy * size + dx) * filters + o) * channels + k;
     if (warp == 0) *(int4*)(columns + lane * 16) = *(const int4*)(filter + lane * channels);
-    BARRIER
+    __syncthreads();
     wmma::fragment<wmma::matrix_a, 8, 32, 16, signed char, wmma::row_major> a;
     wmma::fragment<wmma::matrix_b, 8, 32, 16, signed char, wmma::col_major> b;
     wmma::load_matrix_sync(a, rows + warp * 128, 16);
@@ -138,16 +140,18 @@ extern "C" __global__ void convolution(const signed char* data, const signed cha
 
 @pytest.mark.parametrize("check", [False, True], ids=["unchecked", "checked"])
 @pytest.mark.parametrize(
-    ("batch", "channels", "image", "filters", "size", "stride"),
+    "layer",
     [(16, 16, 4, 32, 1, 1), (32, 48, 6, 64, 3, 1), (16, 16, 7, 32, 3, 2), (16, 80, 5, 32, 5, 1)],
+    ids=lambda layer: "batch {}, {} channels, {} wide, {} filters of size {}, stride {}".format(*layer),
 )
-def test_convolution_is_exact(batch, channels, image, filters, size, stride, check):
+def test_convolution_is_exact(layer, check):
+    batch, channels, image, filters, size, stride = layer
     random = np.random.default_rng(3)
     data = random.integers(-128, 128, (image, image, batch, channels), dtype=np.int8)
     weight = random.integers(-128, 128, (size, size, filters, channels), dtype=np.int8)
     out_size = (image - size) // stride + 1
     out = np.zeros((out_size, out_size, batch, filters), np.int32)
-    module = ptx.parse(compile_ptx(CONVOLUTION.replace("BARRIER", "__syncthreads();")))
+    module = ptx.parse(compile_ptx(CONVOLUTION))
     grid = (batch // 16, filters // 32, out_size**2)
     args = [data, weight, out, image, batch, channels, filters, out_size, size, stride]
     report = module.launch("convolution", grid, (32, 2), args, check=check)
@@ -164,6 +168,46 @@ def test_convolution_is_exact(batch, channels, image, filters, size, stride, che
     macs = out.size * channels * size * size
     assert report.counters["tensor_instructions"] * 8 * 32 * 16 == macs
     assert report.counters["instructions.bar"] == 2 * report.counters["tensor_instructions"]
+
+
+def test_only_the_warps_of_a_branch_multiply():
+    source = """
+    #include <mma.h>
+    using namespace nvcuda;
+    extern "C" __global__ void some_warps(const signed char* a, const signed char* b, int* d, int which) {
+      wmma::fragment<wmma::matrix_a, 16, 16, 16, signed char, wmma::row_major> fa;
+      wmma::fragment<wmma::matrix_b, 16, 16, 16, signed char, wmma::col_major> fb;
+      wmma::fragment<wmma::accumulator, 16, 16, 16, int> fc;
+      wmma::fill_fragment(fc, threadIdx.y);
+      wmma::load_matrix_sync(fa, a, 16);
+      if (which >> threadIdx.y & 1) wmma::load_matrix_sync(fa, a + 256, 16);
+      wmma::load_matrix_sync(fb, b, 16);
+      if (which >> threadIdx.y & 2) wmma::mma_sync(fc, fa, fb, fc);
+      wmma::mma_sync(fc, fa, fb, fc);
+      if (threadIdx.y != 2) wmma::store_matrix_sync(d + threadIdx.y * 256, fc, 16, wmma::mem_row_major);
+    }"""
+    random = np.random.default_rng(6)
+    a, b = (
+        random.integers(-128, 128, (2, 16, 16), dtype=np.int8),
+        random.integers(-128, 128, (16, 16), dtype=np.int8),
+    )
+    d = np.full((4, 16, 16), 77, np.int32)
+    which = 0b01101
+    report = ptx.parse(compile_ptx(source)).launch("some_warps", 1, (32, 4), [a, b, d, which])
+    for warp in range(4):
+        times = 2 if which >> warp & 2 else 1
+        want = warp + times * (a[which >> warp & 1].astype(np.int64) @ b.T.astype(np.int64))
+        np.testing.assert_array_equal(d[warp], np.full((16, 16), 77) if warp == 2 else want)
+    assert report.findings == []
+    assert report.counters["tensor_instructions"] == 4 + sum(bool(which >> warp & 2) for warp in range(4))
+
+
+@pytest.mark.parametrize(("type_", "elements"), [("u4", range(8)), ("s4", [0, 1, 2, 3, 4, 5, 6, -1])])
+def test_element_0_of_a_word_is_in_its_low_nibble(type_, elements):
+    word = 0x76543210 if type_ == "u4" else 0xF6543210
+    fragment = Fragment(np.full((1, 1, 1, 32), word, np.uint32), ())
+    matrix = fragment.factor(Tile(8, 32, type_))
+    assert matrix[0, 0, 0].tolist() == [*elements] * 4
 
 
 def test_fragments_that_arithmetic_touched_are_gathered_again():

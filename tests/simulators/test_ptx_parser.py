@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """What the parser takes, and what it says of text that is not PTX."""
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_an_unsupported_kernel_leaves_the_others_alone():
     text = kernel("ret;") + ".visible .entry other()\n{\n.reg .b32 %r;\ntex.1d %r;\n}\n"
     module = ptx.parse(text)
     module.launch("k", 1, 1, [np.zeros(1)])
-    with pytest.raises(ptx.UnsupportedInstructionError, match="line 11: instruction tex.1d"):
+    with pytest.raises(ptx.UnsupportedInstructionError, match=r"line 11: instruction tex\.1d"):
         module.launch("other", 1, 1, [])
 
 
@@ -159,6 +160,10 @@ def test_an_unsupported_kernel_leaves_the_others_alone():
         (".reg .b32 %r; mov.u32 %r, nosuch;", "nosuch is not declared"),
         (".reg .b32 %r; st.global.u32 [%r], %r;", "%r has 32 bits"),
         (".reg .b64 %r; st.global.v2.u64 [%r], {%r};", "takes 2 registers, not 1"),
+        (".reg .b64 %a; .reg .b32 %r; ld.global.u64 %r, [%a];", "destination %r is .b32"),
+        (".reg .b64 %a; .reg .b32 %r; mov.u64 %r, %a;", "destination %r is .b32"),
+        (".reg .b64 %a; .reg .b32 %r; cvt.u64.u32 %r, %r;", "destination %r is .b32"),
+        (".reg .pred %p; mov.u32 %p, 1;", "destination %p is .pred"),
         (".reg .b64 %r; st.global.v4.u64 [%r], {%r,%r,%r,%r};", "at most 16"),
         (".reg .b64 %r; ld.global.u64 %r, %r;", "address in brackets"),
         (".reg .f32 %f; ld.global.u32 %f, [%f];", "not an address"),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of cases: one case, one line)
 """The instruction models against plain integer sums."""
 
 import ml_dtypes

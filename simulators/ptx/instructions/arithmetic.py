@@ -174,6 +174,21 @@ def clz(form: Form, a: np.ndarray) -> np.ndarray:
     return np.uint32(8 * a.dtype.itemsize) - _bit_length(a)
 
 
+@computes(
+    "bfind.<shiftamt?>.<type>",
+    f"{SECTION}: bfind",
+    result=_to_u32,
+    shiftamt="shiftamt",
+    type="u32 s32 u64 s64",
+)
+def bfind(form: Form, a: np.ndarray) -> np.ndarray:
+    """`d` = position of the highest bit that is no sign, or how far below the top it is; all ones if none."""
+    unsigned = np.dtype(f"u{a.dtype.itemsize}")
+    length = _bit_length(np.where(a < 0, ~a, a).view(unsigned))
+    position = np.uint32(8 * a.dtype.itemsize) - length if form.shiftamt else length - np.uint32(1)
+    return np.where(length == 0, np.uint32(0xFFFFFFFF), position)
+
+
 @computes("brev.<type>", f"{SECTION}: brev", type="b32 b64")
 def brev(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = a with its bits in reverse order."""

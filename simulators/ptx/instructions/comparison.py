@@ -87,9 +87,7 @@ def setp(form: Form, site: Site) -> Step:
 def _writer(site: Site, operand: Operand) -> Callable | None:
     if isinstance(operand, Sink):
         return None
-    if site.destination(operand).type != "pred":
-        raise site.fail(f"the destination {site.destination(operand).name} must be a predicate")
-    return site.write(operand)
+    return site.write(operand, "pred")
 
 
 @computes("selp.<type>", f"{SECTION}: selp", sources=lambda f: (f.type, f.type, "pred"), type=TYPES)

@@ -4,7 +4,7 @@ from types import SimpleNamespace as Form
 
 import numpy as np
 
-from simulators.ptx.forms import Site, Step, computes, executes
+from simulators.ptx.forms import computes
 from simulators.ptx.types import DTYPES
 
 SECTION = "Data Movement and Conversion Instructions: cvt"
@@ -62,13 +62,7 @@ def cvt_from_float(form: Form, a: np.ndarray) -> np.ndarray:
     return np.where(inside, exact, np.where(rounded < 0, limits.min, limits.max).astype(DTYPES[form.to]))
 
 
-@executes("cvt.<round>.f32.f32", SECTION, round="rni rzi rmi rpi")
-def cvt_round(form: Form, site: Site) -> Step:
+@computes("cvt.<round>.f32.<type>", SECTION, round="rni rzi rmi rpi", type="f32")
+def cvt_round(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = a rounded to an integral float32 as the mode says."""
-    site.expect(2)
-    read, write, rounding = (
-        site.read(site.operands[1], "f32"),
-        site.write(site.operands[0]),
-        _ROUND[form.round],
-    )
-    return lambda group: write(group, rounding(read(group)))
+    return _ROUND[form.round](a)

@@ -47,7 +47,7 @@ def lop3(form: Form, site: Site) -> Step:
     if not isinstance(table, Immediate) or not 0 <= table.value <= 255:
         raise site.fail("the truth table must be an immediate of 0 to 255")
     a, b, c = (site.read(o, "b32") for o in site.operands[1:4])
-    write = site.write(site.operands[0])
+    write = site.write(site.operands[0], "b32")
     rows = [row for row in range(8) if table.value >> row & 1]
 
     def step(group: "Group") -> None:

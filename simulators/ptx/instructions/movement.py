@@ -30,7 +30,7 @@ def mov(form: Form, site: Site) -> Step:
         return _unpack(form, site, target)
     if isinstance(source, Vector):
         return _pack(form, site, source)
-    write = site.write(target)
+    write = site.write(target, form.type)
     bits = "pred" if form.type == "pred" else _RAW[DTYPES[form.type].itemsize]
     read = site.read(source, bits)
     if not isinstance(source, Register):
@@ -50,7 +50,7 @@ def _pack(form: Form, site: Site, source: Vector) -> Step:
     whole = storage(form.type)
     part = _RAW[whole.itemsize // len(source.items)]
     readers = [site.read(o, part) for o in source.items]
-    write = site.write(site.operands[0])
+    write = site.write(site.operands[0], form.type)
 
     def step(group: "Group") -> None:
         stacked = np.stack(np.broadcast_arrays(*[read(group) for read in readers]), axis=-1)
@@ -60,9 +60,10 @@ def _pack(form: Form, site: Site, source: Vector) -> Step:
 
 
 def _unpack(form: Form, site: Site, target: Vector) -> Step:
-    part = storage(_RAW[storage(form.type).itemsize // len(target.items)])
+    half = _RAW[storage(form.type).itemsize // len(target.items)]
+    part = storage(half)
     read = site.read(site.operands[1], form.type)
-    writers = [None if isinstance(o, Sink) else site.write(o) for o in target.items]
+    writers = [None if isinstance(o, Sink) else site.write(o, half) for o in target.items]
 
     def step(group: "Group") -> None:
         whole = np.ascontiguousarray(read(group))
@@ -96,7 +97,7 @@ def ld_param(form: Form, site: Site) -> Step:
         raise site.fail(f"no parameter {name or source}")
     if source.offset or DTYPES[site.parameters[name].type].itemsize != DTYPES[form.type].itemsize:  # type: ignore[union-attr]
         raise UnsupportedInstructionError(site.line, f"{site.instruction.name} of a part of parameter {name}")
-    write, dtype = site.write(site.operands[0]), DTYPES[form.type]
+    write, dtype = site.write(site.operands[0], form.type, exact=False), DTYPES[form.type]
     return lambda group: write(group, group.parameters[name].view(dtype))
 
 
@@ -120,7 +121,7 @@ def ld(form: Form, site: Site) -> Step:
     count, targets = _vector(form, site, site.operands[0])
     dtype = DTYPES[form.type]
     size = _checked_size(site, count * dtype.itemsize)
-    writers = [None if isinstance(o, Sink) else site.write(o) for o in targets]
+    writers = [None if isinstance(o, Sink) else site.write(o, form.type, exact=False) for o in targets]
     locate = address_of(site, site.operands[1], form.space)
     load = _loader(form.space, locate, size, site.pc)
 

@@ -20,8 +20,8 @@ def shfl(form: Form, site: Site) -> Step:
     site.expect(5)
     target = site.operands[0]
     result, valid = (target.first, target.second) if isinstance(target, Pair) else (target, Sink())
-    write = site.write(result)
-    write_valid = None if isinstance(valid, Sink) else site.write(valid)
+    write = site.write(result, "b32")
+    write_valid = None if isinstance(valid, Sink) else site.write(valid, "pred")
     a, b, c, _ = (site.read(o, "b32") for o in site.operands[1:])
     lane = np.arange(32, dtype=np.int64).reshape(1, 1, 32)
 
@@ -56,7 +56,7 @@ def shfl(form: Form, site: Site) -> Step:
 def activemask(form: Form, site: Site) -> Step:
     """`d` = one bit for each lane of the warp that runs this instruction."""
     site.expect(1)
-    write = site.write(site.operands[0])
+    write = site.write(site.operands[0], "b32")
     bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
     def step(group: "Group") -> None:
@@ -74,7 +74,7 @@ def vote(form: Form, site: Site) -> Step:
     site.expect(3)
     if (form.mode == "ballot") != (form.type == "b32"):
         raise site.fail(".ballot gives .b32, the other modes .pred")
-    write = site.write(site.operands[0])
+    write = site.write(site.operands[0], form.type)
     a, _ = site.read(site.operands[1], "pred"), site.read(site.operands[2], "b32")
     bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
