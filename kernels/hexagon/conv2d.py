@@ -5,15 +5,16 @@ result NCHW32c in int32.
 """
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from tvm import te, tirx
 from tvm.ir import Expr
 from tvm.tirx import PrimFunc
 
-from kernels.hexagon.description import described, describe
+from kernels.hexagon.description import describe, described
 from kernels.hexagon.image import PixelSums, pad_image
 from kernels.hexagon.loop_nest import (
+    VECTOR_BYTES,
     WORDS,
     LoopNest,
     Memory,
@@ -22,16 +23,15 @@ from kernels.hexagon.loop_nest import (
     even_parts,
     parallel,
     rolled_or_not,
+    round_up,
     serial,
     store_vector,
-    vector,
     word_vector,
 )
+from kernels.hexagon.tile import ACCUMULATORS, accumulate, loaded_type
 from kernels.hexagon.vrmpy import check_dtypes, is_compensated, multiply_add, unsigned_weights
 
-_ACCUMULATORS = 16  # of 32 vector registers
-_MAX_PIXELS = 8  # of a tile: more need more scalar registers for their data than there are
-_MAX_BODY = 1024  # vrmpy in the innermost loop
+_MAX_BODY = 400  # vrmpy in the innermost loop: LLVM takes more than twice as long for twice as many
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,17 @@ class Convolution:
 
     @property
     def vrmpy(self) -> int:
-        """Multiply-accumulates of the padded shapes, in vrmpy of 128."""
+        """Multiply-accumulates of the padded shapes, in vrmpy of 128, without `compensation_vrmpy`."""
         images, blocks, height, width, _ = self.out_shape
         window = self.kernel[0] * self.kernel[1]
         return images * blocks * height * width * self.group_blocks * window * (self.data_shape[4] // 4)
+
+    @property
+    def compensation_vrmpy(self) -> int:
+        """How many vrmpy add up the channels of each pixel, which signed weights need: one for 128 bytes."""
+        images, blocks, _, _, lanes = self.data_shape
+        plane = round_up(self.padded[0] * self.padded[1] * lanes, VECTOR_BYTES)
+        return images * blocks * plane // VECTOR_BYTES if is_compensated(self.weight_dtype) else 0
 
     def check(self) -> None:
         """Raise ValueError where no kernel takes this."""
@@ -194,9 +201,10 @@ def schedule_conv2d(primfunc: PrimFunc) -> PrimFunc:
 def convolve(convolution: Convolution) -> PrimFunc:
     """Write a convolution for HVX.
 
-    A tile of up to 8 pixels by 64 channels is one vector register for each pixel and 32 channels, for the
-    whole reduction. Where the weights are signed, the accumulators begin with -128 times the sum of the data
-    in the window: channel sums are made once a pixel, windows of them by adding shifted vectors.
+    A tile of up to 8 pixels by 64 channels, or 16 by 32, is one vector register for each pixel and 32
+    channels, for the whole reduction. Where the weights are signed, the accumulators begin with -128 times
+    the sum of the data in the window: channel sums are made once a pixel, windows of them by adding shifted
+    vectors.
     """
     with LoopNest() as nest:
         data, weight, out = nest.tensors(
@@ -217,7 +225,7 @@ class _Writer:
         self.c = convolution
         self.weight = unsigned_weights(nest, weight, convolution.weight_shape, convolution.weight_dtype)
         self.out = out
-        self.image = pad_image(nest, data, convolution.data_shape, convolution.data_dtype, convolution.padding)
+        self.image = pad_image(nest, data, convolution.data_shape, convolution.padding)
         self.sums: PixelSums | None = None
         if is_compensated(convolution.weight_dtype):
             self.sums = PixelSums(
@@ -233,10 +241,10 @@ class _Writer:
     def write(self) -> None:
         images, out_blocks, out_height, out_width, _ = self.c.out_shape
         group_outputs = out_blocks // self.c.groups
-        width = min(out_width, _MAX_PIXELS)
-        rows = even_parts(out_height, max(1, _MAX_PIXELS // width) if width <= _MAX_PIXELS // 2 else 1)
-        columns = even_parts(out_width, _MAX_PIXELS)
         for begin, blocks, count in even_parts(group_outputs, 2):
+            pixels = ACCUMULATORS // blocks
+            columns = even_parts(out_width, pixels)
+            rows = even_parts(out_height, max(1, pixels // out_width))
             with parallel(count) as part, serial(images) as n, serial(self.c.groups) as group:
                 first = bind(group * group_outputs + begin + part * blocks)
                 for y_begin, height, y_count in rows:
@@ -269,53 +277,34 @@ class _Writer:
 
         kernel_height, kernel_width = c.kernel
         lanes = c.data_shape[4]
-        paired = lanes % 8 == 0
-        words = image.view("int64" if paired else "int32")
-        word_bytes = 8 if paired else 4
-        weights = self.weight.view("int32")
         vectors = lanes // 4  # of weights for one tap
-        per_tap = vectors * len(pixels) * len(out_blocks)
-        unroll_x = per_tap * kernel_width <= _MAX_BODY
+        loaded, loaded_bytes = loaded_type(vectors)
+        words, weights = image.view(loaded), self.weight.view("int32")
+        unroll = vectors * len(pixels) * len(out_blocks) * kernel_width <= _MAX_BODY
+        offsets = [image.offset(dy * c.strides[0], dx * c.strides[1]) for dy, dx in pixels]
+        across = image.offset(0, c.dilation[1])  # bytes from tap to tap
 
-        with serial(c.group_blocks) as block, serial(kernel_height) as y:
-            with rolled_or_not(kernel_width, unroll=unroll_x) as taps:
-                row = image.position(n, group * c.group_blocks + block, top + y * c.dilation[0], left)
-                row = bind((row + (0 if unroll_x else taps[0] * c.dilation[1] * lanes)) // word_bytes)
-                tap = 0 if unroll_x else taps[0]
-                first = [
-                    bind((((o * c.group_blocks + block) * kernel_height + y) * kernel_width + tap) * vectors * WORDS)
-                    for o in out_blocks
-                ]
-                for step in range(len(taps)):
-                    for word in range(0, vectors, word_bytes // 4):
-                        halves = range(word_bytes // 4)
-                        factors = [
-                            [
-                                bind(
-                                    vector(weights, f + (step * vectors + word + half) * WORDS)
-                                )
-                                for f in first
-                            ]
-                            for half in halves
-                        ]
-                        for p, (dy, dx) in enumerate(pixels):
-                            offset = image.offset(
-                                dy * c.strides[0], dx * c.strides[1] + (step * c.dilation[1] if unroll_x else 0)
-                            )
-                            loaded = bind(words[row + (offset + word * 4) // word_bytes])
-                            parts = (
-                                [loaded.astype("int32"), (loaded >> tirx.const(32, "int64")).astype("int32")]
-                                if paired
-                                else [loaded]
-                            )
-                            for half in halves:
-                                for i in range(len(out_blocks)):
-                                    r = registers[i][p]
-                                    r.assign(
-                                        multiply_add(
-                                            r.value, factors[half][i], parts[half], data_dtype=c.data_dtype
-                                        )
-                                    )
+        with (
+            serial(c.group_blocks) as block,
+            serial(kernel_height) as y,
+            rolled_or_not(kernel_width, unroll=unroll) as taps,
+        ):
+            row = image.position(n, group * c.group_blocks + block, top + y * c.dilation[0], left)
+            first = bind((row + taps[0] * across) // loaded_bytes)
+            rows = [(o * c.group_blocks + block) * kernel_height + y for o in out_blocks]
+            begins = [bind((r * kernel_width + taps[0]) * (vectors * WORDS)) for r in rows]
+            for tap in range(len(taps)):
+                accumulate(
+                    registers,
+                    weights=weights,
+                    weight_begins=[begin + tap * vectors * WORDS for begin in begins],
+                    data=words,
+                    data_begin=first,
+                    data_offsets=[offset + tap * across for offset in offsets],
+                    loaded_bytes=loaded_bytes,
+                    words=vectors,
+                    multiply_add=partial(multiply_add, data_dtype=c.data_dtype),
+                )
         results = self.out.view("int32")
         for i, o in enumerate(out_blocks):
             to = bind(((n * c.out_shape[1] + o) * out_height + begin[0]) * out_width + begin[1])
@@ -330,5 +319,7 @@ class _Writer:
             return [word_vector(0)] * len(pixels)
         sums = self.sums.view()
         first = bind(self.sums.index(n, group, top, left))
-        offsets = [self.image.offset(dy * self.c.strides[0], dx * self.c.strides[1]) // 4 for dy, dx in pixels]
+        offsets = [
+            self.image.offset(dy * self.c.strides[0], dx * self.c.strides[1]) // 4 for dy, dx in pixels
+        ]
         return [bind(word_vector(sums[first + offset])) for offset in offsets]

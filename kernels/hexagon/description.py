@@ -19,7 +19,7 @@ def described(primfunc: PrimFunc, operator: str) -> dict[str, Any]:
     Raises ValueError where the function is no description of this operator.
     """
     text = (primfunc.attrs or {}).get(_ATTRIBUTE)
-    found = json.loads(str(text)) if text is not None else {"operator": "no operator of kernels.hexagon"}
+    found: dict[str, Any] = json.loads(str(text)) if text is not None else {"operator": "nothing known here"}
     if found["operator"] != operator:
         raise ValueError(f"expected the description of {operator}, not of {found['operator']}")
     return {name: _tuples(value) for name, value in found["parameters"].items()}

@@ -53,7 +53,6 @@ def pad_image(
     nest: LoopNest,
     data: Memory,
     shape: tuple[int, ...],
-    dtype: str,
     padding: tuple[int, ...],
     *,
     slack: int = 0,

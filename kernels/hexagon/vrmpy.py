@@ -41,6 +41,10 @@ SCALAR_FORMS: MappingProxyType[tuple[str, str], str] = MappingProxyType(
 SIGN_BITS = -0x7F7F7F80  # 0x80808080 as int32
 ONES = 0x01010101
 
+# Signed weights as they are, by four bytes of data that were copied to every word of a vector. These fill
+# both multipliers of a packet.
+_VECTOR_FORMS = {"uint8": "vrmpybusv.acc", "int8": "vrmpybv.acc"}
+
 
 def check_dtypes(data_dtype: str, weight_dtype: str) -> None:
     """Raise ValueError, with the supported pairs, unless a kernel takes these operands."""
@@ -75,6 +79,11 @@ def unsigned_weights(nest: LoopNest, weights: Memory, shape: Sequence[int], weig
 def multiply_add(sums: Expr, weights: Expr, word: Expr, *, data_dtype: str) -> Expr:
     """Add to each of 32 words the products of its 4 unsigned weights with the 4 bytes of a word of data."""
     return intrinsic("int32x32", SCALAR_FORMS[data_dtype, "uint8"], sums, weights, word)
+
+
+def multiply_add_signed(sums: Expr, weights: Expr, word: Expr, *, data_dtype: str) -> Expr:
+    """Do the same with weights of int8, without compensation."""
+    return intrinsic("int32x32", _VECTOR_FORMS[data_dtype], sums, word_vector(word), weights)
 
 
 def add_bytes(sums: Expr, data: Expr, *, data_dtype: str) -> Expr:
