@@ -251,7 +251,7 @@ EFFICIENCY = {
     "conv2d_56x56_64_to_256": (Conv(1, 64, 56, 56, 256), 0.56),
     "conv2d_1x1_56x56_64_to_64": (Conv(1, 64, 56, 56, 64, **ONE_BY_ONE), 0.71),
     "conv2d_1x1_7x7_512_to_512": (Conv(1, 512, 7, 7, 512, **ONE_BY_ONE), 0.62),
-    "conv2d_stride_2_28x28": (Conv(1, 128, 28, 28, 128, strides=(2, 2)), 0.6),
+    "conv2d_stride_2_28x28": (Conv(1, 128, 28, 28, 128, strides=(2, 2)), 0.64),
     "conv2d_7x7_stride_2_first_layer": (Conv(1, 4, 224, 224, 64, (7, 7), (2, 2), (3, 3, 3, 3)), 0.61),
     "dense_128x1000x2048": (Dense(128, 2048, 1024), 0.58),
     "dense_128x1000x2048_int8_int8": (Dense(128, 2048, 1024, "int8"), 0.58),
