@@ -235,7 +235,6 @@ class _Writer:
                 groups=convolution.groups,
                 kernel=convolution.kernel,
                 dilation=convolution.dilation,
-                factor=-128,
             )
 
     def write(self) -> None:

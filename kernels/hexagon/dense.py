@@ -16,11 +16,13 @@ from kernels.hexagon.loop_nest import (
     bind,
     even_parts,
     intrinsic,
+    minus_128_times,
     parallel,
     serial,
     store_vector,
     vector,
     word_vector,
+    wrapping_add,
 )
 from kernels.hexagon.tile import ACCUMULATORS, accumulate, loaded_type
 from kernels.hexagon.vrmpy import (
@@ -177,11 +179,11 @@ def _row_sums(nest: LoopNest, data: Memory, rows: int, words: int, dtype: str) -
                 total.assign(add_bytes(total.value, part, data_dtype=dtype))
             value = bind(total.value)
             for distance in (64, 32, 16, 8, 4):
-                value = bind(value + intrinsic("int32x32", "vror", value, distance))
+                value = bind(wrapping_add(value, intrinsic("int32x32", "vror", value, distance)))
             total.assign(value)
         if words % WORDS:
             with serial(words % WORDS) as index:
                 word = source[begin + words // WORDS * WORDS + index]
                 total.assign(multiply_add(total.value, word_vector(ONES), word, data_dtype=dtype))
-        store_vector(sums, row * WORDS, total.value * word_vector(-128))
+        store_vector(sums, row * WORDS, minus_128_times(total.value))
     return memory

@@ -14,12 +14,14 @@ from kernels.hexagon.loop_nest import (
     Register,
     bind,
     intrinsic,
+    minus_128_times,
     parallel,
     round_up,
     serial,
     store_vector,
     vector,
     word_vector,
+    wrapping_add,
 )
 from kernels.hexagon.vrmpy import add_bytes
 
@@ -56,11 +58,13 @@ def pad_image(
     padding: tuple[int, ...],
     *,
     slack: int = 0,
+    fill: int = 0,
 ) -> Image:
     """Copy images into a workspace with zeros around them, where there is padding.
 
     Also where a plane is no whole number of vectors, so that vectors can be read to its end; `slack` more
-    bytes, of zeros, may be read past the end of each plane. Without need the images stay where they are.
+    bytes may be read past the end of each plane. `fill` are four bytes of what surrounds the images. Without
+    need the images stay where they are.
     """
     images, blocks, height, width, lanes = shape
     top, left, bottom, right = padding
@@ -76,7 +80,7 @@ def pad_image(
         to, source = image.view("int32"), data.view("int32")
         first = bind(block * (plane // 4))
         with serial(plane // VECTOR_BYTES) as index:
-            store_vector(to, first + index * WORDS, word_vector(0))
+            store_vector(to, first + index * WORDS, word_vector(fill))
         # Without padding at the sides the rows lie one after the other on both sides.
         rows, words = (height, row_words) if left or right else (1, height * row_words)
         with serial(rows) as y:
@@ -99,7 +103,7 @@ def copy_words(to: tirx.Var, to_begin: Expr, source: tirx.Var, begin: Expr, word
 
 
 class PixelSums:
-    """The sum of all channels of a group over a window at each pixel, times a factor, in a workspace.
+    """The sum of all channels of a group over a window at each pixel, times -128, in a workspace.
 
     The sums have the layout of a plane of the image, one word for four channels; the first word of a pixel
     is its sum, and the others mean nothing.
@@ -114,7 +118,6 @@ class PixelSums:
         groups: int,
         kernel: tuple[int, int],
         dilation: tuple[int, int],
-        factor: int,
     ) -> None:
         self.image, self.groups = image, groups
         self.words = image.lanes // 4  # of a pixel
@@ -124,7 +127,7 @@ class PixelSums:
         self.plane = image.plane // 4 + round_up(reach * self.words, WORDS)
         size = image.images * groups * self.plane * 4
         self.memory = nest.scratch(size)
-        self._add_channels(self.memory, dtype, vectors, factor)
+        self._add_channels(self.memory, dtype, vectors)
         if self.words not in (1, 8):
             self._slide(nest, size, vectors, self.words, 1)
         if kernel[1] > 1:
@@ -140,7 +143,7 @@ class PixelSums:
         """Give the index of the word that holds the sum of the window that begins at a pixel."""
         return (n * self.groups + group) * self.plane + (y * self.image.width + x) * self.words
 
-    def _add_channels(self, memory: Memory, dtype: str, vectors: int, factor: int) -> None:
+    def _add_channels(self, memory: Memory, dtype: str, vectors: int) -> None:
         image = self.image
         blocks = image.blocks // self.groups
         with parallel(vectors) as index, serial(image.images * self.groups) as part:
@@ -152,8 +155,8 @@ class PixelSums:
             value = bind(total.value)
             if self.words == 8:  # Four pixels a vector: each adds up its eight words.
                 for distance in (16, 8, 4):
-                    value = bind(value + intrinsic("int32x32", "vror", value, distance))
-            store_vector(sums, part * self.plane + index * WORDS, value * word_vector(factor))
+                    value = bind(wrapping_add(value, intrinsic("int32x32", "vror", value, distance)))
+            store_vector(sums, part * self.plane + index * WORDS, minus_128_times(value))
 
     def _slide(self, nest: LoopNest, size: int, vectors: int, count: int, distance: int) -> None:
         """Replace each word by the sum of `count` words, `distance` words apart."""
@@ -163,5 +166,5 @@ class PixelSums:
             begin = bind(part * self.plane + index * WORDS)
             total = vector(words, begin)
             for i in range(1, count):
-                total = bind(total + vector(words, begin + i * distance))
+                total = bind(wrapping_add(total, vector(words, begin + i * distance)))
             store_vector(sums, begin, total)

@@ -158,8 +158,22 @@ class Register:
         """Its present value."""
         return vector(self._buffer, 0)
 
+    def word(self, index: int) -> Expr:
+        """Give one of its words."""
+        return self._buffer[index]
+
 
 def intrinsic(dtype: str, name: str, *operands: Expr | int) -> Expr:
     """Call an HVX instruction by its LLVM name, without `llvm.hexagon.V6.` and `.128B`."""
     values = [tirx.const(value, "int32") if isinstance(value, int) else value for value in operands]
     return T.call_llvm_pure_intrin(dtype, f"llvm.hexagon.V6.{name}.128B", *values)
+
+
+def wrapping_add(left: Expr, right: Expr) -> Expr:
+    """Add int32x32 modulo 2^32: TVM lets LLVM assume that its own additions do not overflow."""
+    return intrinsic("int32x32", "vaddw", left, right)
+
+
+def minus_128_times(value: Expr) -> Expr:
+    """Multiply int32x32 by -128, modulo 2^32."""
+    return intrinsic("int32x32", "vsubw", word_vector(0), value << word_vector(7))
