@@ -1,4 +1,4 @@
-"""Tensors whose last dimension is 32 channels, or a multiple of 32, and parameters for each channel of them."""
+"""Tensors in blocks of 32 channels, and parameters with one value for each channel."""
 
 from dataclasses import dataclass
 from math import prod
@@ -10,7 +10,7 @@ from kernels.hexagon.loop_nest import WORDS
 
 @dataclass(frozen=True)
 class Channels:
-    """A tensor seen as (outer, blocks, inner, 32): NCHW32c is (N, C/32, H * W, 32), NC is (N, C/32, 1, 32)."""
+    """A tensor as (outer, blocks, inner, 32): NCHW32c is (N, C/32, H * W, 32), NC is (N, C/32, 1, 32)."""
 
     outer: int
     blocks: int

@@ -1,4 +1,4 @@
-"""Depthwise conv2d and sums over windows, on NCHW32c: a lane of vrmpy is a channel, its four products are taps.
+"""Depthwise conv2d and sums over windows, on NCHW32c: a word of vrmpy is a channel, its products are taps.
 
 Four neighbouring pixels are a vector of 4 times 32 bytes. Two byte shuffles turn it into 32 times 4, and one
 vrmpy of two vectors then adds four taps of one row of the window to each of 32 channels. Every pair of
@@ -155,12 +155,7 @@ def depthwise_primfunc(
 
     Raises ValueError for what no kernel takes.
     """
-    return _describe(
-        Depthwise(
-            tuple(data_shape), tuple(kernel), tuple(strides), tuple(padding), tuple(dilation),  # type: ignore[arg-type]
-            data_dtype, weight_dtype,
-        )
-    )  # fmt: skip
+    return _describe(Depthwise(data_shape, kernel, strides, padding, dilation, data_dtype, weight_dtype))
 
 
 def sum_pool_primfunc(
@@ -176,17 +171,7 @@ def sum_pool_primfunc(
     data (N, C/32, H, W, 32) uint8 or int8; out (N, C/32, OH, OW, 32) int32. A window of the whole image is
     the global sum; divided by a requantise it is an average. Raises ValueError for what no kernel takes.
     """
-    return _describe(
-        Depthwise(
-            tuple(data_shape),
-            tuple(kernel),
-            tuple(strides),
-            tuple(padding),
-            (1, 1),
-            data_dtype,
-            None,  # type: ignore[arg-type]
-        )
-    )
+    return _describe(Depthwise(data_shape, kernel, strides, padding, (1, 1), data_dtype, None))
 
 
 def schedule_depthwise(primfunc: PrimFunc) -> PrimFunc:

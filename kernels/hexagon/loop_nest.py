@@ -55,7 +55,8 @@ class Memory:
         """Give a flat buffer of this type over the memory.
 
         A workspace that is used inside a parallel loop needs a view made in that loop: it is compiled to a
-        function of its own, and what was known of the address outside is not known there.
+        function of its own, and what was known of the address outside is not known there. What is stored
+        through one view of it is not seen through another in the same loop: TVM tells LLVM that they differ.
         """
         extent = self._size // _BYTES[dtype]
         if not self._scratch:

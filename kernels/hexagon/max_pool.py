@@ -60,11 +60,8 @@ class MaxPool:
             raise ValueError(
                 f"dimensions, kernel and strides are at least 1, and the padding is of 4: {self}"
             )
-        reach = (
-            max(self.padding[0], self.padding[2]) < self.kernel[0],
-            max(self.padding[1], self.padding[3]) < self.kernel[1],
-        )
-        if min(self.padding) < 0 or not all(reach):
+        top, left, bottom, right = self.padding
+        if min(self.padding) < 0 or max(top, bottom) >= self.kernel[0] or max(left, right) >= self.kernel[1]:
             raise ValueError(f"the padding {self.padding} is from 0 to less than the window {self.kernel}")
         if min(self.out_shape) < 1:
             raise ValueError(f"the window does not fit the padded image: {self}")
@@ -82,7 +79,7 @@ def max_pool_primfunc(
 
     `padding` (top, left, bottom, right) takes part in no maximum. Raises ValueError for what no kernel takes.
     """
-    pool = MaxPool(tuple(data_shape), tuple(kernel), tuple(strides), tuple(padding), dtype)  # type: ignore[arg-type]
+    pool = MaxPool(data_shape, kernel, strides, padding, dtype)
     pool.check()
     images, blocks, height, width, _ = pool.data_shape
     top, left, bottom, right = pool.padding
@@ -132,8 +129,7 @@ def schedule_max_pool(primfunc: PrimFunc) -> PrimFunc:
         row_words = round_up(columns * words, WORDS)
         rows = nest.scratch(images * blocks * row_words * 4)
         with parallel(images * blocks) as plane:
-            source, maxima, results = image.view(pool.dtype), rows.view(pool.dtype), out.view("int32")
-            kept = rows.view("int32")
+            source, kept, results = image.view(pool.dtype), rows.view("int32"), out.view("int32")
             with serial(out_height) as y:
                 with serial(row_words // WORDS) as part:
                     first = image.position(0, plane, y * pool.strides[0], part * pixels * step)
@@ -145,8 +141,7 @@ def schedule_max_pool(primfunc: PrimFunc) -> PrimFunc:
                             so_far = T.reinterpret(f"{pool.dtype}x{lanes}", largest.value)
                             both = tirx.max(so_far, vector(source, at, lanes))
                             largest.assign(T.reinterpret("int32x32", both))
-                    to = plane * (row_words * 4 // size) + part * lanes
-                    store_vector(maxima, to, T.reinterpret(f"{pool.dtype}x{lanes}", largest.value), lanes)
+                    store_vector(kept, plane * row_words + part * WORDS, largest.value)
                 with serial(out_width) as x:
                     taken = bind(plane * row_words + x * (words * (pool.strides[1] if pixels > 1 else 1)))
                     into = bind(((plane * out_height + y) * out_width + x) * words)

@@ -56,7 +56,7 @@ OPERATORS: tuple[Operator, ...] = (
         ("depthwise conv2d",),
         (
             "data: uint8 or int8, NCHW32c",
-            "weight: uint8 or int8, (C/32, KH, ceil(KW / t), 32, t in 4), t = kernels.hexagon.depthwise.taps_of",
+            "weight: uint8 or int8, (C/32, KH, ceil(KW / t), 32, 4), t of the 4 used: depthwise.taps_of",
             "out: int32, NCHW32c",
         ),
         depthwise_primfunc,

@@ -162,12 +162,12 @@ class _Writer:
         else:
             whole, rest = divmod(c.inner, self.group)
             with parallel(c.blocks) as block:
-                parameters = self.parameters(block)
+                of_block = self.parameters(block)
                 with serial(c.outer) as n:
                     first = bind((n * c.blocks + block) * c.inner)
                     with serial(whole) as index:
-                        self.vectors(first + index * self.group, [parameters] * self.group)
-                    self.vectors(first + whole * self.group, [parameters] * rest)
+                        self.vectors(first + index * self.group, [of_block] * self.group)
+                    self.vectors(first + whole * self.group, [of_block] * rest)
 
     def parameters(self, block: Expr | int | None) -> tuple[Expr, Expr]:
         """Load the multipliers and shifts of 32 channels, or those for all."""

@@ -34,12 +34,12 @@ def unsigned(value: Expr) -> Expr:
 
 
 def keep(value: Expr) -> Expr:
-    """Compute words once, here: in a register, as TVM's simplifier takes exponential time for nested bindings."""
+    """Compute words once, here: in a register, as nested bindings take TVM's simplifier exponential time."""
     return unsigned(Register(signed(value)).value)
 
 
 def add(left: Expr, right: Expr) -> Expr:
-    """Add words modulo 2^32: TVM lets LLVM assume that its own additions do not overflow, unsigned ones too."""
+    """Add words modulo 2^32: TVM lets LLVM assume that its own additions, unsigned too, do not overflow."""
     return unsigned(intrinsic(SIGNED, "vaddw", signed(left), signed(right)))
 
 
