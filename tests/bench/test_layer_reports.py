@@ -13,7 +13,7 @@ from tests.bench.integer_graphs import ConvCase, convolution, dense, module_of
 TAKEN = [
     ("tensorcore", "int8", "int8", "fixed", "wmma.mma m8n32k16 s8"),
     ("tensorcore", "uint8", "uint8", "fixed", "wmma.mma m8n32k16 u8"),
-    ("hexagon", "uint8", "int8", "fixed", "vrmpybusv"),
+    ("hexagon", "uint8", "int8", "fixed", "vrmpyub"),
     ("hexagon", "uint8", "uint8", "fixed", "vrmpyub"),
     ("vta", "int8", "int8", "pow2", "GEMM"),
 ]
