@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulators.ptx.access import Port
 from simulators.ptx.memory import Access
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 class _Copy:
     """A copy under way: its destination, its value, who issued it, and the number of its copy group."""
 
-    pc: int
+    port: Port
     access: Access
     value: np.ndarray
     threads: np.ndarray | None
     number: np.ndarray
+    stamp: int
 
 
 class AsyncCopies:
@@ -35,9 +37,9 @@ class AsyncCopies:
         # How many copy groups each thread has committed; length 1 on axes along which that does not vary.
         self._committed = np.zeros((1, 1, 1), np.int64)
 
-    def issue(self, group: "Group", pc: int, access: Access, value: np.ndarray) -> None:
+    def issue(self, group: "Group", port: Port, access: Access, value: np.ndarray, stamp: int) -> None:
         """Start copies to shared memory by the threads that run."""
-        self._under_way.append(_Copy(pc, access, value, group.mask, self._committed))
+        self._under_way.append(_Copy(port, access, value, group.mask, self._committed, stamp))
 
     def commit(self, group: "Group") -> None:
         """End the copy group of each thread that runs; the next copies belong to its next one."""
@@ -53,6 +55,14 @@ class AsyncCopies:
         """Land all copies of the threads that run, committed or not."""
         self._land(group, self._committed + 1)
 
+    def mark(self, group: "Group") -> None:
+        """Tell the watcher of races again what is under way."""
+        for copy in self._under_way:
+            access = copy.access
+            if copy.threads is not None:
+                access = group.shared.restricted(access, copy.threads)
+            copy.port.mark_store(group, access, copy.stamp)
+
     def _land(self, group: "Group", below: np.ndarray) -> None:
         left = []
         for copy in self._under_way:
@@ -64,9 +74,9 @@ class AsyncCopies:
             if not concerned.any():
                 left.append(copy)
             elif not rest.any():
-                group.shared.store(copy.access, copy.value, group.findings)
+                copy.port.end_store(group, copy.access, copy.value)
             else:
                 access = group.shared.restricted(copy.access, concerned)
-                group.shared.store(access, copy.value, group.findings)
-                left.append(_Copy(copy.pc, copy.access, copy.value, rest, copy.number))
+                copy.port.end_store(group, access, copy.value)
+                left.append(_Copy(copy.port, copy.access, copy.value, rest, copy.number, copy.stamp))
         self._under_way = left

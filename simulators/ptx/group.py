@@ -20,9 +20,11 @@ from simulators.ptx.async_copies import AsyncCopies
 from simulators.ptx.errors import InstructionBudgetError
 from simulators.ptx.findings import Findings
 from simulators.ptx.memory import GlobalMemory, SharedMemory
+from simulators.ptx.races import Races
 from simulators.ptx.types import storage
 
 if TYPE_CHECKING:
+    from simulators.ptx.access import Port
     from simulators.ptx.fragments import Fragment
     from simulators.ptx.program import Program
 
@@ -63,7 +65,9 @@ class Group:
         shape: tuple[int, int, int],
         shared: SharedMemory,
         special: dict[str, np.ndarray],
+        *,
         live: np.ndarray | None,
+        races: Races | None,
     ) -> None:
         self.program = run.program
         self.memory = run.memory
@@ -77,10 +81,12 @@ class Group:
         self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in run.program.kernel.registers]
         # Matrices of the fragments that registers hold, by the slot of each register (fragments.py).
         self.fragments: dict[int, Fragment] = {}
+        # Watches the accesses of these blocks, with checks on.
+        self.races = races
         # Copies that go on while instructions run.
         self.copies = AsyncCopies()
         # The last resolved access of an instruction, with the address it was resolved for.
-        self.accesses: dict[int, tuple] = {}
+        self.accesses: dict[Port, tuple] = {}
         # Who runs the current instruction: None is everybody.
         self.mask: np.ndarray | None = live
         # While threads differ: the rank of the next instruction of each, END for those that have left or
@@ -150,6 +156,16 @@ class Group:
         self._ranks[here] = there[here]
         return RESCHEDULE
 
+    def _passed(self, blocks: np.ndarray | None) -> None:
+        """Some blocks, or all, have passed a barrier."""
+        if self.races is None:
+            return
+        everywhere = blocks is None or bool(blocks.all())
+        self.races.barrier(None if everywhere else blocks)
+        if everywhere:
+            self.shared.new_interval()
+            self.copies.mark(self)
+
     def _rank_of(self, pc: int) -> int:
         return END if pc == END else self.program.rank[pc]
 
@@ -166,6 +182,8 @@ class Group:
             complete = self._waiting & ~(self._ranks != END).any(axis=(1, 2), keepdims=True)
             self._ranks[complete] = self._resume[complete]
             self._waiting = self._waiting & ~complete
+            if complete.any():
+                self._passed(complete.any(axis=(1, 2), keepdims=True))
         low = int(self._ranks.min())
         if low == END:
             return END
@@ -189,6 +207,7 @@ class Group:
     def barrier(self, following: int) -> int | None:
         """Every thread of a block that has not left arrives before any goes on."""
         if self._ranks is None:
+            self._passed(None)
             return None
         here = self.everybody()
         elsewhere = ((self._ranks != END) | self._waiting) & ~here

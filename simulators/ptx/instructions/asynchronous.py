@@ -33,8 +33,7 @@ def cp_async(form: Form, site: Site) -> Step:
     source, source_offset = address_of(site, site.operands[1], "global")
     given = _bytes_read(site, size)
     target = Port(site.pc, "shared", size)
-    load, load_byte = Port(-1 - site.pc, "global", size), Port(-1 - site.pc, "global", 1)
-    pc = site.pc
+    load, load_byte = (Port(site.pc, "global", s) for s in (size, 1))
 
     def value_of(group: "Group") -> np.ndarray:
         base, mask = source(group), group.mask
@@ -58,10 +57,10 @@ def cp_async(form: Form, site: Site) -> Step:
 
     def step(group: "Group") -> None:
         base = to(group)
-        access = target.begin_store(
+        access, stamp = target.begin_store(
             group, (base, group.mask), lambda: all_lanes(group, absolute(base, to_offset)), group.mask
         )
-        group.copies.issue(group, pc, access, value_of(group))
+        group.copies.issue(group, target, access, value_of(group), stamp)
 
     return step
 

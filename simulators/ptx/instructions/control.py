@@ -97,10 +97,15 @@ def barrier_sync(form: Form, site: Site) -> Step:
 
 @executes("bar.warp.sync", "Parallel Synchronization and Communication Instructions: bar.warp.sync")
 def bar_warp_sync(form: Form, site: Site) -> Step:
-    """Wait for the warp's threads of the mask: nothing to do, they run in lockstep here."""
+    """Wait for the warp's threads of the mask, which run in lockstep here; orders their accesses."""
     site.expect(1)
     site.read(site.operands[0], "b32")
-    return lambda group: None
+
+    def step(group: "Group") -> None:
+        if group.races is not None:
+            group.races.warp_barrier(group.mask)
+
+    return step
 
 
 @executes(

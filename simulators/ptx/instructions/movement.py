@@ -160,7 +160,7 @@ def st(form: Form, site: Site) -> Step:
             return values[0]
         return np.stack(np.broadcast_arrays(*values), axis=-1).view(item)[..., 0]
 
-    return _storer(Port(site.pc, form.space, size), locate, value_of)
+    return _storer(Port(site.pc, form.space, size, polls=form.order not in ("", "weak")), locate, value_of)
 
 
 def _vector(form: Form, site: Site, operand: Operand) -> tuple[int, tuple[Operand, ...]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulators.ptx.access import Port, address_of
+from simulators.ptx.access import Port, absolute, address_of
 from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Site, Step, executes
 from simulators.ptx.fragments import ELEMENT_BITS, Tile, read_fragment, write_fragment
@@ -61,10 +61,24 @@ class _TileAccess:
         # Every run must be aligned to the bytes that one thread holds of the fragment.
         self.alignment = 4 * tile.registers
         self.item = min(16, self.alignment)
-        self.port = Port(site.pc, space, self.item, items_per_warp=self.bytes // self.item)
+        self.port = Port(
+            site.pc, space, self.item, items_per_warp=self.bytes // self.item, arrange=self._served
+        )
         self.read, self.offset = address_of(site, address, space)
         self.stride = site.read(stride, "u32") if stride is not None else None
         self.stride_slot = stride.slot if isinstance(stride, Register) else None
+
+    def _served(self, index: np.ndarray) -> np.ndarray:
+        """Bring items (blocks, warps, runs, items) into the order in which a warp's accesses go.
+
+        Eight runs of 16 bytes of a multiplicand go together, four of 32 bytes of an accumulator: so the lanes
+        lie over a fragment in the layouts that the manual gives for mma.
+        """
+        side = 32 // self.item
+        blocks, warps, runs, items = index.shape
+        if self.bits != 32 or items <= side:
+            return index
+        return index.reshape(blocks, warps, runs // 4, 4, items // side, side).swapaxes(3, 4)
 
     @property
     def bytes(self) -> int:
@@ -73,7 +87,7 @@ class _TileAccess:
 
     def _addresses(self, group: "Group", base: np.ndarray) -> np.ndarray:
         """Compute the address of each item: (blocks, warps, runs, items of a run)."""
-        start = base.astype(np.uint64)[:, :, :1, None] + np.uint64(self.offset & 0xFFFF_FFFF_FFFF_FFFF)
+        start = absolute(base[:, :, :1, None], self.offset)
         run = np.arange(self.outer, dtype=np.uint64).reshape(1, 1, -1, 1)
         item = np.arange(0, self.inner * self.bits // 8, self.item, dtype=np.uint64)
         if self.stride is None:
