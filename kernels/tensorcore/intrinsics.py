@@ -1,8 +1,10 @@
 """WMMA instructions as TensorIR intrinsics: load, fill, multiply-accumulate and store of one warp's tile.
 
-TVM 0.27 registers 16x16x16 alone for 8-bit integers. The house tile is (m, n, k) = (8, 32, 16), with A
-row-major, B column-major and int32 accumulators; a further shape or type is one row of `SUPPORTED`.
+A is row-major, B column-major, accumulators are int32; a further shape or type is one row of `SUPPORTED`.
 Semantics: PTX ISA, "Warp-level Matrix Instructions: wmma.load, wmma.mma, wmma.store".
+
+Operands of four bits lie in shared memory as words (`operands`): loading a fragment of them is described as
+unpacking, which is what the instruction does.
 
 A fragment buffer keeps one tile in its two last dimensions, so tile number `i` of a buffer starts at
 element `i * rows * columns`; that is how an intrinsic finds which fragment of the array it is given.
@@ -10,12 +12,22 @@ element `i * rows * columns`; that is how an intrinsic finds which fragment of t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T  # noqa: N812 - TVMScript's own spelling
+
+from kernels.tensorcore.operands import (
+    HELD,
+    check_dtype,
+    is_packed,
+    per_item,
+    storage_dtype,
+    unpacked,
+)
 
 
 @dataclass(frozen=True)
@@ -30,16 +42,41 @@ class Tile:
         """Spell the shape as PTX does, such as m8n32k16."""
         return f"m{self.m}n{self.n}k{self.k}"
 
+    @classmethod
+    def parse(cls, spelled: str) -> Tile:
+        """Read a shape as `str` spells it. Raises ValueError for anything else."""
+        match = re.fullmatch(r"m(\d+)n(\d+)k(\d+)", spelled)
+        if not match:
+            raise ValueError(f"{spelled!r} is no tile: one is spelled like m8n32k16")
+        m, n, k = map(int, match.groups())
+        return cls(m, n, k)
+
 
 HOUSE_TILE = Tile(m=8, n=32, k=16)
+SUBBYTE_TILE = Tile(m=8, n=8, k=32)
 
-# (tile, operand type): what the kernels may ask for. PTX ISA, table "wmma shapes": .s8 and .u8.
-SUPPORTED: frozenset[tuple[Tile, str]] = frozenset((HOUSE_TILE, dtype) for dtype in ("int8", "uint8"))
+_BYTE_TILES = (HOUSE_TILE, Tile(m=16, n=16, k=16), Tile(m=32, n=8, k=16))
+
+# (tile, operand type): what the kernels may ask for. PTX ISA, "Matrix Shape" and "Matrix Data-types" of
+# wmma: integer types.
+SUPPORTED: frozenset[tuple[Tile, str]] = frozenset(
+    [(tile, dtype) for tile in _BYTE_TILES for dtype in ("int8", "uint8")]
+    + [(SUBBYTE_TILE, dtype) for dtype in ("int4", "uint4")]
+)
+
+
+def default_tile(dtype: str) -> Tile:
+    """Choose the tile of TVM's HWNC layout for operands of this type: 8x32x16 or, of four bits, 8x8x32."""
+    check_dtype(dtype)
+    return SUBBYTE_TILE if is_packed(dtype) else HOUSE_TILE
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Names of the registered TensorIR intrinsics of one tile and operand type."""
+    """Names of the registered TensorIR intrinsics of one tile and operand type.
+
+    `store` goes to global memory; `stage` and `stage_transposed` (column-major) go to shared memory.
+    """
 
     tile: Tile
     dtype: str
@@ -48,6 +85,8 @@ class Intrinsics:
     fill: str
     multiply: str
     store: str
+    stage: str
+    stage_transposed: str
 
 
 def _copy_description(rows: int, columns: int, dtype: str, source_scope: str, target_scope: str):  # type: ignore[no-untyped-def]
@@ -72,11 +111,38 @@ def _copy_description(rows: int, columns: int, dtype: str, source_scope: str, ta
     return copy
 
 
+def _unpacking_description(rows: int, columns: int, dtype: str, scope: str):  # type: ignore[no-untyped-def]
+    """Describe what loading one tile of 4-bit operands means: the elements of its words."""
+    words = columns // per_item(dtype)
+
+    @T.prim_func(s_tir=True)
+    def unpack(source: T.handle, target: T.handle) -> None:
+        source_tile = T.match_buffer(
+            source, (rows, words), "int32", align=16, offset_factor=words, scope="shared"
+        )
+        target_tile = T.match_buffer(
+            target, (rows, columns), dtype, align=16, offset_factor=columns, scope=scope
+        )
+        with T.sblock("root"):
+            T.reads(source_tile[0:rows, 0:words])
+            T.writes(target_tile[0:rows, 0:columns])
+            for i, j in T.grid(rows, columns):
+                with T.sblock("unpack"):
+                    row, column = T.axis.remap("SS", [i, j])
+                    target_tile[row, column] = T.Cast(
+                        dtype, unpacked(source_tile[row, column // 8], column, dtype)
+                    )
+
+    return unpack
+
+
 def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
     """Load one tile from shared memory to a fragment. B's tile lies there as (n, k): column-major."""
     rows, layout = (tile.m, "row_major") if scope == "wmma.matrix_a" else (tile.n, "col_major")
     m, n, columns = tile.m, tile.n, tile.k
     elements = rows * columns
+    stored, packing = storage_dtype(dtype), per_item(dtype)
+    items = columns // packing
 
     @T.prim_func(s_tir=True)
     def load(source: T.handle, target: T.handle) -> None:
@@ -84,10 +150,10 @@ def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
         unit = T.int32()
         source_tile = T.match_buffer(
             source,
-            (rows, columns),
-            dtype,
+            (rows, items),
+            stored,
             align=16,
-            offset_factor=columns,
+            offset_factor=items,
             scope="shared",
             strides=[row_stride, unit],
         )
@@ -95,7 +161,7 @@ def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
             target, (rows, columns), dtype, align=16, offset_factor=columns, scope=scope
         )
         with T.sblock("root"):
-            T.reads(source_tile[0:rows, 0:columns])
+            T.reads(source_tile[0:rows, 0:items])
             T.writes(target_tile[0:rows, 0:columns])
             T.evaluate(
                 T.tvm_load_matrix_sync(
@@ -104,13 +170,15 @@ def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
                     n,
                     columns,
                     target_tile.elem_offset // elements,
-                    source_tile.access_ptr("r", ptr_type=dtype),
-                    row_stride,
+                    source_tile.access_ptr("r", ptr_type=stored),
+                    row_stride * packing,
                     layout,
                     dtype="void",
                 )
             )
 
+    if is_packed(dtype):
+        return _unpacking_description(rows, columns, dtype, scope), load
     return _copy_description(rows, columns, dtype, "shared", scope), load
 
 
@@ -152,6 +220,7 @@ def _fill(tile: Tile):  # type: ignore[no-untyped-def]
 def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
     """c_tile[i, j] += sum over l of a_tile[i, l] * b_tile[j, l], in int32, wrapping."""
     m, n, k = tile.m, tile.n, tile.k
+    held = HELD[dtype]
     a_elements, b_elements, c_elements = m * k, n * k, m * n
 
     @T.prim_func(s_tir=True)
@@ -165,9 +234,9 @@ def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
             for i, j, p in T.grid(m, n, k):
                 with T.sblock("multiply"):
                     row, column, inner = T.axis.remap("SSR", [i, j, p])
-                    c_tile[row, column] = c_tile[row, column] + T.Cast("int32", a_tile[row, inner]) * T.Cast(
-                        "int32", b_tile[column, inner]
-                    )
+                    c_tile[row, column] = c_tile[row, column] + T.Cast(
+                        "int32", T.Cast(held, a_tile[row, inner])
+                    ) * T.Cast("int32", T.Cast(held, b_tile[column, inner]))
 
     @T.prim_func(s_tir=True)
     def multiply(a: T.handle, b: T.handle, c: T.handle) -> None:
@@ -194,10 +263,26 @@ def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
     return description, multiply
 
 
-def _store(tile: Tile):  # type: ignore[no-untyped-def]
-    """Store one accumulator to global memory, row-major with the row stride of the output."""
+def _store(tile: Tile, scope: str, layout: str):  # type: ignore[no-untyped-def]
+    """Store one accumulator, row-major or column-major, with the stride of where it goes."""
     m, n, k = tile.m, tile.n, tile.k
     elements = m * n
+    transposed = layout == "col_major"
+    rows, columns = (n, m) if transposed else (m, n)
+
+    @T.prim_func(s_tir=True)
+    def transposition(source: T.handle, target: T.handle) -> None:
+        source_tile = T.match_buffer(
+            source, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
+        )
+        target_tile = T.match_buffer(target, (n, m), "int32", align=16, offset_factor=4, scope=scope)
+        with T.sblock("root"):
+            T.reads(source_tile[0:m, 0:n])
+            T.writes(target_tile[0:n, 0:m])
+            for i, j in T.grid(m, n):
+                with T.sblock("copy"):
+                    row, column = T.axis.remap("SS", [i, j])
+                    target_tile[column, row] = source_tile[row, column]
 
     @T.prim_func(s_tir=True)
     def store(source: T.handle, target: T.handle) -> None:
@@ -208,16 +293,16 @@ def _store(tile: Tile):  # type: ignore[no-untyped-def]
         )
         target_tile = T.match_buffer(
             target,
-            (m, n),
+            (rows, columns),
             "int32",
             align=16,
-            offset_factor=n,
-            scope="global",
+            offset_factor=4,
+            scope=scope,
             strides=[row_stride, unit],
         )
         with T.sblock("root"):
             T.reads(source_tile[0:m, 0:n])
-            T.writes(target_tile[0:m, 0:n])
+            T.writes(target_tile[0:rows, 0:columns])
             T.evaluate(
                 T.tvm_store_matrix_sync(
                     source_tile.data,
@@ -227,12 +312,14 @@ def _store(tile: Tile):  # type: ignore[no-untyped-def]
                     source_tile.elem_offset // elements,
                     target_tile.access_ptr("w", ptr_type="int32"),
                     row_stride,
-                    "row_major",
+                    layout,
                     dtype="void",
                 )
             )
 
-    return _copy_description(m, n, "int32", "wmma.accumulator", "global"), store
+    if transposed:
+        return transposition, store
+    return _copy_description(m, n, "int32", "wmma.accumulator", scope), store
 
 
 def _register(name: str, pair: tuple[tirx.PrimFunc, tirx.PrimFunc]) -> str:
@@ -258,5 +345,7 @@ def intrinsics(tile: Tile, dtype: str) -> Intrinsics:
         load_b=_register(f"{prefix}.load_b", _load(tile, dtype, "wmma.matrix_b")),
         fill=_register(f"{prefix}.fill", _fill(tile)),
         multiply=_register(f"{prefix}.multiply", _multiply(tile, dtype)),
-        store=_register(f"{prefix}.store", _store(tile)),
+        store=_register(f"{prefix}.store", _store(tile, "global", "row_major")),
+        stage=_register(f"{prefix}.stage", _store(tile, "shared", "row_major")),
+        stage_transposed=_register(f"{prefix}.stage_transposed", _store(tile, "shared", "col_major")),
     )

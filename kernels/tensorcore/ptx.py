@@ -8,6 +8,7 @@ from typing import Any
 
 import tvm
 from tvm import tirx
+from tvm.ir.transform import PassContext
 from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 from tvm_ffi import structural_walk
@@ -49,6 +50,9 @@ template <bool C, class A, class B> struct conditional;
 } }
 """
 }
+
+# TVM 0.27 puts buffers of different types into one allocation, and then refuses to take a pointer to it.
+_CONFIG = {"tirx.disable_storage_rewrite": True}
 
 _TRAIT_USED = re.compile(r"(?<!using cuda::)std::(?:is_|enable_if|conditional)")
 
@@ -143,7 +147,9 @@ def compile_cuda_source(scheduled: tirx.PrimFunc, *, name: str, arch: str) -> tu
     target = Target({"kind": "cuda", "arch": arch}, host="llvm")
     module = tvm.IRModule({name: scheduled.with_attr("global_symbol", name)})
     pipeline, _, finalize_device = tirx.get_default_tir_pipeline(target)
-    _, devices = split_host_device_mods(pipeline(tirx.transform.BindTarget(target)(module)))
+    with PassContext(config=_CONFIG):
+        lowered_module = pipeline(tirx.transform.BindTarget(target)(module))
+    _, devices = split_host_device_mods(lowered_module)
     kernels = [
         (device, lowered)
         for device, lowered in devices.items()

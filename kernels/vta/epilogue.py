@@ -9,8 +9,7 @@ becomes an argument of the layer under that name. The result's low 8 bits are st
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kernels.vta.builder import ONCE, Builder, Loop, loop
-from simulators.vta.isa import AluOpcode, Uop
+from simulators.vta.isa import AluOpcode
 
 OPERATIONS = ("add", "mul", "min", "max", "shr")
 RESERVED = ("data", "weight", "uop", "out")
@@ -52,19 +51,3 @@ def _step(index: int, step: tuple[str, int | str]) -> Step:
     if isinstance(operand, bool) or not isinstance(operand, int) or not low <= operand <= high:
         raise ValueError(f"{where}: an immediate of {operation} is a number from {low} to {high}")
     return Step(opcode, operand, None)
-
-
-def emit_steps(
-    builder: Builder, steps: Sequence[Step], places: dict[str, int], count: int, channel: tuple[Loop, Loop]
-) -> None:
-    """Emit the steps over accumulators 0 to count - 1.
-
-    places: where each tensor lies in ACC. channel: the two loops that go through the accumulators with src
-    at the channel's element of a tensor.
-    """
-    for step in steps:
-        if step.tensor is None:
-            # src follows dst although an immediate takes its place: some backends read src there.
-            builder.alu(step.opcode, [Uop(0, 0)], ONCE, loop(count, 1, 1), immediate=step.immediate)
-        else:
-            builder.alu(step.opcode, [Uop(0, places[step.tensor])], *channel)

@@ -1,7 +1,6 @@
-"""The layers as plain TensorIR on the same packed tensors: what TVM compiles for a CPU.
+"""The layers as plain TensorIR on packed tensors: what TVM compiles for a CPU, and what is scheduled for VTA.
 
-A description and the program of the same layer take the same arguments in the same order (data, weight, the
-epilogue's tensors, out) and compute the same bytes.
+The arguments are data, weight, the epilogue's tensors, out.
 
 TVM tells LLVM that int32 sums and products never overflow, and LLVM makes use of it: (x + 32767 + y) max 0
 came out wrong here. VTA wraps, so the epilogue adds and multiplies in int64 and keeps the low half.
@@ -11,9 +10,8 @@ from collections.abc import Sequence
 
 from tvm import te, tirx, topi
 
-from kernels.vta.conv2d import Layer as Conv2dLayer
-from kernels.vta.dense import Layer as DenseLayer
 from kernels.vta.epilogue import Step, steps_of, tensors_of
+from kernels.vta.layers import Convolution, Product
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import AluOpcode
 
@@ -28,7 +26,7 @@ def conv2d_primfunc(
     config: Config = PYNQ,
 ) -> tirx.PrimFunc:
     """Describe the layer of `kernels.vta.conv2d.conv2d` with the same arguments and errors."""
-    layer = Conv2dLayer.of(data_shape, weight_shape, strides, padding, config)
+    layer = Convolution.of(data_shape, weight_shape, strides, padding, config)
     rows, columns, c = layer.rows, layer.columns, layer.block
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
@@ -62,7 +60,7 @@ def dense_primfunc(
     config: Config = PYNQ,
 ) -> tirx.PrimFunc:
     """Describe the layer of `kernels.vta.dense.dense` with the same arguments and errors."""
-    layer = DenseLayer.of(data_shape, weight_shape, config)
+    layer = Product.of(data_shape, weight_shape, config)
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
     k, i = te.reduce_axis((0, layer.inputs), "k"), te.reduce_axis((0, layer.block), "i")

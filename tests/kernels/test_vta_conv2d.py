@@ -9,7 +9,8 @@ import pytest
 import tvm
 
 from kernels.vta import conv2d
-from kernels.vta.conv2d import Layer, choose_tile
+from kernels.vta.conv2d import choose_tile
+from kernels.vta.layers import Convolution
 from kernels.vta.tensorir import conv2d_primfunc
 from simulators.vta import Config, Machine, isa, load
 from tests.kernels import vta_reference as reference
@@ -192,10 +193,16 @@ def test_onnxruntime_has_the_same_accumulators():
 def test_padding_is_done_by_the_loads():
     program = conv2d((1, 1, 8, 8, 1, 16), (1, 1, 3, 3, 16, 16), padding=(1, 1, 1, 1))
     loads = [each for each in isa.decode(program.insns) if isinstance(each, isa.Load)]
-    (data,) = [each for each in loads if each.memory_type == isa.Memory.INP]
-    assert (data.y_size, data.x_size) == (8, 8)
-    assert (data.y_pad_0, data.y_pad_1, data.x_pad_0, data.x_pad_1) == (1, 1, 1, 1)
-    assert program.counters["inp_load_nbytes"] == 8 * 8 * 16
+    data = [each for each in loads if each.memory_type == isa.Memory.INP]
+    for pad in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"):
+        assert {getattr(each, pad) for each in data} <= {0, 1}
+        assert any(getattr(each, pad) for each in data)
+    elements = sum(
+        (each.y_size + each.y_pad_0 + each.y_pad_1) * (each.x_size + each.x_pad_0 + each.x_pad_1)
+        for each in data
+    )
+    assert program.counters["inp_load_nbytes"] == sum(each.y_size * each.x_size for each in data) * 16
+    assert elements == 10 * 10 + 10 * 2 * (len(data) - 1), "two lines are needed on both sides of a cut"
 
 
 @pytest.mark.parametrize(
@@ -301,7 +308,7 @@ def test_an_epilogue_step_that_vta_has_not_is_one_error(step, words):
 
 def test_the_tile_keeps_weights_where_they_fit_and_never_exceeds_a_memory():
     def tile(data, weight, padding=(1, 1, 1, 1), config=PYNQ):
-        return choose_tile(Layer.of(data, weight, (1, 1), padding, config), 1, config)
+        return choose_tile(Convolution.of(data, weight, (1, 1), padding, config), 1, config)
 
     digits = tile((256, 3, 4, 4, 1, 16), (3, 3, 3, 3, 16, 16))
     assert (digits.outputs, digits.inputs, digits.rows, digits.columns) == (3, 3, 4, 4)

@@ -48,7 +48,9 @@ def test_a_fault_changes_one_instruction_and_the_result(plant, name):
     expected, clean = result(sound)
     got, report = result(faulty)
     assert clean.findings == []
-    assert report.findings == [], "the fault is in the numbers, not in the stream"
+    # A row of zeros less leaves one at the end of the tile to which nothing was written yet.
+    unwritten = {"uninitialised"} if plant is faults.drop_padding_row else set()
+    assert {each.kind for each in report.findings} <= unwritten, "the fault is in the numbers"
     assert np.count_nonzero(got != expected) > 5
     assert np.count_nonzero(got != expected) < expected.size / 2, "one tile differs, not all"
 

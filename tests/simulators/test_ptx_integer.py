@@ -58,6 +58,17 @@ def dot(a_signed, b_signed):
     )
 
 
+def dot_halves(a_signed, b_signed, half):
+    def halves(a):
+        return [((h ^ 0x8000) - 0x8000) if a_signed else h for h in (a & 0xFFFF, a >> 16 & 0xFFFF)]
+
+    def model(a, b, c):
+        chosen = bytes_of(b, b_signed)[0:2] if half == "lo" else bytes_of(b, b_signed)[2:4]
+        return c + sum(x * y for x, y in zip(halves(a), chosen, strict=True))
+
+    return model
+
+
 def permute(a, b, c):
     source = bytes_of(a, False) + bytes_of(b, False)
     result = 0
@@ -186,6 +197,8 @@ for name, model in {"lo": lambda a, b: a < b, "hs": lambda a, b: a >= b}.items()
 for x, y in itertools.product(("u32", "s32"), repeat=2):
     c = "u32" if x == y == "u32" else "s32"
     CASES.append((f"dp4a.{x}.{y}", ["b32", "b32", c], c, dot(x == "s32", y == "s32")))
+    for half in ("lo", "hi"):
+        CASES.append((f"dp2a.{half}.{x}.{y}", ["b32", "b32", c], c, dot_halves(x == "s32", y == "s32", half)))
 CASES.append(("prmt.b32", ["b32", "b32", "b32"], "b32", permute))
 for mode, table in {
     "f4e": [(0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 6)],

@@ -265,6 +265,26 @@ def dp4a(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return (c.astype(np.int64) + (_bytes(a, form.atype) * _bytes(b, form.btype)).sum(axis=-1)).astype(c.dtype)
 
 
+@computes(
+    "dp2a.<half>.<atype>.<btype>",
+    f"{SECTION}: dp2a",
+    sources=lambda f: ("b32", "b32", _accumulator(f)),
+    result=_accumulator,
+    half="lo hi",
+    atype="u32 s32",
+    btype="u32 s32",
+)
+def dp2a(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """`d` = c + sum of the products of the two halves of a and the two lower (.lo) or upper bytes of b."""
+    chosen = _bytes(b, form.btype)[..., 0:2] if form.half == "lo" else _bytes(b, form.btype)[..., 2:4]
+    return (c.astype(np.int64) + (_halves(a, form.atype) * chosen).sum(axis=-1)).astype(c.dtype)
+
+
+def _halves(a: np.ndarray, type_: str) -> np.ndarray:
+    dtype = np.int16 if type_ == "s32" else np.uint16
+    return np.ascontiguousarray(a).view(dtype).reshape(*a.shape, 2).astype(np.int64)
+
+
 def _bytes(a: np.ndarray, type_: str) -> np.ndarray:
     dtype = np.int8 if type_ == "s32" else np.uint8
     return np.ascontiguousarray(a).view(dtype).reshape(*a.shape, 4).astype(np.int64)

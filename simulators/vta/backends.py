@@ -1,0 +1,93 @@
+"""A program on every backend: whether its results or its findings depend on which one it meets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulators.report import Finding, Report
+from simulators.vta.machine import Machine
+from simulators.vta.profiles import PROFILES
+from simulators.vta.program import Program
+
+REFERENCE = "fsim"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What one backend makes of a program: outputs by name and the report, or why it has no such machine."""
+
+    outputs: dict[str, np.ndarray]
+    report: Report | None
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A program's runs by profile, and findings of kind "backend-dependent", one a difference.
+
+    A finding is a warning; `where` is the profile, and for what a machine noticed the instruction.
+    """
+
+    backends: dict[str, Backend]
+    findings: list[Finding]
+
+    @property
+    def dependent(self) -> list[str]:
+        """The profiles on which results or findings are not those of the functional simulator."""
+        named = {each.where.split(",")[0] for each in self.findings}
+        return [name for name in self.backends if name in named]
+
+
+def compare(
+    program: Program, arrays: Mapping[str, np.ndarray], profiles: Sequence[str] = tuple(PROFILES)
+) -> Comparison:
+    """Run a program on the functional simulator's profile and on others, each on a machine of its own.
+
+    arrays: the program's arguments. What another profile stores or notices and the functional simulator
+    does not becomes a finding, the other way round too. ValueError as for `Program.run` and `Machine`.
+    """
+    backends = {}
+    for name in (REFERENCE, *(each for each in profiles if each != REFERENCE)):
+        try:
+            machine = Machine(program.config, name)
+        except ValueError as error:
+            if name not in PROFILES:
+                raise
+            backends[name] = Backend({}, None, refused=str(error))
+            continue
+        backends[name] = Backend(*program.run(machine, arrays))
+    findings = []
+    for name in list(backends)[1:]:
+        findings += _differences(name, backends[REFERENCE], backends[name])
+    return Comparison(backends, findings)
+
+
+def _differences(name: str, reference: Backend, backend: Backend) -> list[Finding]:
+    if backend.report is None:
+        return [Finding("backend-dependent", "warning", name, backend.refused)]
+    assert reference.report is not None
+    found = []
+    for output, expected in reference.outputs.items():
+        differs = np.argwhere(backend.outputs[output] != expected)
+        if len(differs):
+            first = tuple(differs[0].tolist())
+            got, wanted = backend.outputs[output][first], expected[first]
+            found.append(
+                f"{len(differs)} of {expected.size} elements of {output} are not those of {REFERENCE}, the "
+                f"first at {list(first)}: {got} and not {wanted}"
+            )
+    messages = [Finding("backend-dependent", "warning", name, each) for each in found]
+    for side, other, verb in (
+        (backend.report, reference.report, ""),
+        (reference.report, backend.report, f"only {REFERENCE} says: "),
+    ):
+        known = {(each.kind, each.where) for each in other.findings}
+        messages += [
+            Finding(
+                "backend-dependent", "warning", f"{name}, {each.where}", f"{verb}{each.kind}: {each.message}"
+            )
+            for each in side.findings
+            if (each.kind, each.where) not in known
+        ]
+    return messages
