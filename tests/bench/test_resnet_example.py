@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tvm import relax
 
+import bench
 from examples.resnet_int4_hwnc import check, recast_network
-from tests.bench.test_hwnc_padding import transform
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"batch": 3, "image": 64, "width": 0.125}
@@ -19,7 +19,7 @@ def test_int4_layers_are_exact_and_only_the_skipped_one_remains(depth: int) -> N
     network = recast_network(f"resnet{depth}", **SMALL)
     assert network.layers == depth
     assert [layer.why_kept for layer in network.layouts if layer.why_kept] == ["it is skipped"]
-    transformed = transform(network.module)
+    transformed = bench.transform(network.module, "tensorcore")
     remaining = {layer.name: layer.why_not for layer in transformed.report if not layer.instruction}
     assert remaining == {"conv1": "its data is float32; the kernel takes int8 or uint8 or int4 or uint4"}
     instructions = {layer.instruction for layer in transformed.report} - {None}
@@ -36,10 +36,10 @@ def test_layers_are_converted_and_recast() -> None:
     assert described == [("NCHW", "float32")] + [("HWNC", "int4")] * 19
 
 
-def test_the_script_runs_int8_on_the_host() -> None:
-    options = ["--dtype", "int8", "--batch", "1", "--image", "64", "--width", "0.0625", "--device", "host"]
+def run_script(*options: str) -> str:
+    small = ["--batch", "1", "--image", "64", "--width", "0.0625", "--check"]
     outcome = subprocess.run(
-        [sys.executable, "examples/resnet_int4_hwnc.py", "--check", *options],
+        [sys.executable, "examples/resnet_int4_hwnc.py", *small, *options],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
@@ -47,6 +47,21 @@ def test_the_script_runs_int8_on_the_host() -> None:
         check=False,
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "20 of 21 layers on tensor cores" in outcome.stdout
     assert "NumPy, through the instruction model: exact" in outcome.stdout
-    assert "device host: exact" in outcome.stdout
+    return outcome.stdout
+
+
+def test_the_script_prints_every_layer() -> None:
+    printed = run_script()
+    assert "resnet18: 18 layers deep" in printed
+    assert "layout: layer 0 conv1: NCHW OIHW kept: it is skipped" in printed
+    assert printed.count("wmma.mma m8n8k32 s4") == 20
+    assert "host: its data is float32" in printed
+    assert "20 of 21 layers on tensor cores" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["host", "sim"])
+@pytest.mark.parametrize("dtype", ["int4", "int8"])
+def test_the_script_is_exact_on_a_device(dtype: str, device: str) -> None:
+    assert f"device {device}: exact" in run_script("--dtype", dtype, "--device", device)
