@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import tvm
 from tvm import relax
@@ -70,12 +71,23 @@ class VtaFlow:
     def _generate(self, kernel: PackedKernel, dense: Callable[..., T], conv2d: Callable[..., T]) -> T:
         """What one of two generators makes of a kernel; both take the same description of it."""
         data, weight = (parameter.shape for parameter in kernel.parameters[:2])
-        epilogue = epilogue_of(kernel)
-        if kernel.is_dense:
-            return dense(data, weight, epilogue=epilogue, config=self._config)
-        attributes = attributes_of(kernel.operator)
-        window = {name: attributes[name] for name in ("strides", "padding")}
-        return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
+        options: dict[str, Hashable] = {"epilogue": tuple(epilogue_of(kernel)), "config": self._config}
+        if not kernel.is_dense:
+            attributes = attributes_of(kernel.operator)
+            options |= {name: tuple(attributes[name]) for name in ("strides", "padding")}
+        generator = dense if kernel.is_dense else conv2d
+        return cast(T, _generated(generator, data, weight, tuple(options.items())))
+
+
+@lru_cache(maxsize=256)
+def _generated(
+    generator: Callable[..., Any],
+    data: tuple[int, ...],
+    weight: tuple[int, ...],
+    options: tuple[tuple[str, Hashable], ...],
+) -> object:
+    """What a generator makes, once for each description: layers repeat, and each is asked for twice."""
+    return generator(data, weight, **dict(options))
 
 
 def _instruction(_: PlainLayer) -> str:

@@ -163,7 +163,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 empty_load="unknown",
                 weight_pads="unknown",
                 uop_load="unknown",
-                bounds="wraps",
+                bounds="unknown",
             ),
             Profile(
                 "vtapp",

@@ -34,7 +34,10 @@ def alu(opcode: int, imm: int | None = None, **keys) -> Alu:
     return Alu(alu_opcode=opcode, use_imm=imm is not None, imm=imm or 0, **ONE | keys)
 
 
-def dram_of(uops=(Uop(0, 0, 0),), **tensors) -> np.ndarray:
+SAME = (Uop(0, 0, 0),)
+
+
+def dram_of(uops=SAME, **tensors) -> np.ndarray:
     dram = np.zeros(0xC000, np.uint8)
     places = {"data": DATA, "weight": WEIGHT, "bias": BIAS}
     for name, tensor in tensors.items():

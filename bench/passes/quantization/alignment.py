@@ -34,6 +34,9 @@ def aligned_tensors(function: relax.Function) -> dict[str, str]:
             continue
         for field in binding.value.args[0].fields:
             origin = _origin(field, producers)
+            if origin not in producers:
+                # The input is data already: what is lost of it would be lost for everything.
+                continue
             aligned.setdefault(origin.name, aligned.get(binding.var.name, binding.var.name))
     return aligned
 

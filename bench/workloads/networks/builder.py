@@ -57,13 +57,19 @@ class NetworkBuilder:
         self.data = Tensor(data, sample)
 
     def finish(self, output: Tensor) -> tvm.IRModule:
-        """Return the module; `output` is the result of its last binding."""
-        # The last binding leaves the dataflow block under its own name.
+        """Return the module; `output` is its last tensor."""
         result = self._builder.emit_output(output.expression, name_hint="output")
         self._block.__exit__(None, None, None)
         self._builder.emit_func_output(result)
         self._function.__exit__(None, None, None)
-        return self._builder.get()
+        function = self._builder.get()["main"]
+        *bindings, last, _ = (binding for block in function.body.blocks for binding in block.bindings)
+        # What leaves the block is the last binding itself, and no other name of it.
+        variable = relax.Var(last.var.name, last.var.ty)
+        block = relax.DataflowBlock([*bindings, relax.VarBinding(variable, last.value)])
+        body = relax.SeqExpr([block], variable)
+        main = relax.Function(function.params, body, variable.ty).with_attr("global_symbol", "main")
+        return relax.transform.Normalize()(tvm.IRModule({"main": main}))
 
     def convolution(
         self,

@@ -38,13 +38,21 @@ def _topology(builder: NetworkBuilder, at_width: Callable[[int], int]) -> Tensor
                 at_width(channels),
                 expansion=expansion,
                 stride=1 if index else first,
+                residual=index > 0,
             )
     result = builder.relu6("relu2", builder.convolution("conv2", result, at_width(1280), 1))
     return builder.dense("dense", builder.global_average("avgpool", result), CLASSES)
 
 
 def _block(
-    builder: NetworkBuilder, name: str, source: Tensor, channels: int, *, expansion: int, stride: int
+    builder: NetworkBuilder,
+    name: str,
+    source: Tensor,
+    channels: int,
+    *,
+    expansion: int,
+    stride: int,
+    residual: bool,
 ) -> Tensor:
     """Expand, filter each channel, project: linear, so that its result has both signs."""
     inner, result = source.channels * expansion, source
@@ -52,6 +60,5 @@ def _block(
         result = builder.relu6(f"{name}_relu1", builder.convolution(f"{name}_expand", source, inner, 1))
     result = builder.convolution(f"{name}_depthwise", result, inner, 3, stride=stride, groups=inner)
     result = builder.relu6(f"{name}_relu2", result)
-    residual = stride == 1 and source.channels == channels
     result = builder.convolution(f"{name}_project", result, channels, 1, gain=0.15 if residual else 1.0)
     return builder.add(f"{name}_residual", result, source) if residual else result
