@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bench.compare.mismatch import find_pass_mismatch
 from bench.evaluate import evaluate_all
 from bench.flows.flow import flow_for
+from bench.flows.tensorcore import TensorCoreFlow
 from bench.passes.lift_kernels import bindings_of
 from tests.bench.integer_graphs import ConvCase, convolution, dense, full_range
 
@@ -92,7 +93,7 @@ def test_layers_in_a_row_stay_packed(target: str) -> None:
 
 def test_a_correspondence_names_every_tensor_of_the_integer_graph() -> None:
     module = convolution(ConvCase())
-    transformed = flow_for("tensorcore").transform(module)
+    transformed = TensorCoreFlow(fuse=False).transform(module)
     named = {entry.original for entry in transformed.correspondences}
     emitted = {binding.var.name for binding in bindings_of(module["main"])} - {"result"}
     assert emitted <= named
