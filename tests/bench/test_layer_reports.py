@@ -154,3 +154,16 @@ def test_a_convolution_in_another_layout_is_read_where_the_target_can() -> None:
         Unsupported, match="conv: its layout is HWNC, which the passes of hexagon do not read"
     ):
         transform(module, "hexagon")
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    data = relax.Var("data", relax.TensorType((1, 4), "int8"))
+    first, second = relax.DataflowVar("x", data.ty), relax.Var("x", data.ty)
+    bindings = [
+        relax.VarBinding(first, relax.op.nn.relu(data)),
+        relax.VarBinding(second, relax.op.nn.relu(first)),
+    ]
+    body = relax.SeqExpr([relax.DataflowBlock(bindings)], second)
+    module = tvm.IRModule({"main": relax.Function([data], body, data.ty)})
+    with pytest.raises(Unsupported, match="two tensors are named x"):
+        transform(relax.transform.Normalize()(module), "tensorcore")
