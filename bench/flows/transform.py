@@ -12,7 +12,8 @@ from bench.flows.flow import Unsupported
 from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
-from bench.passes.packing import Carry, GraphPacker, LayerRewrite, Packed
+from bench.passes.packed_operators import keep_packed as keep_operator_packed
+from bench.passes.packing import GraphPacker, KeepPacked, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
 
@@ -24,16 +25,20 @@ def pack_and_lift(
     generate: Callable[[PackedKernel], object],
     instruction: Callable[[PlainLayer], str],
     absorb: Absorb = absorb_nothing,
-    carry: Carry | None = None,
+    keep_packed: KeepPacked | None = None,
+    tensors_last: bool = False,
 ) -> Transformed:
     """Run a target's rewrite over ``main`` of an integer graph.
 
-    ``carry`` says what stays packed between the layers: elementwise operators where it is None.
+    ``keep_packed`` says what stays packed between the layers; where it is None, elementwise operators and
+    those of :mod:`bench.passes.packed_operators` do. ``tensors_last`` is the order of a kernel's parameters
+    (:func:`bench.passes.lift_kernels.lift_groups`).
     ``generate`` is the target's kernel generator; a layer whose kernel it refuses (ValueError) is left on
     the host, and the generator's message is the reason. Raises Unsupported where the graph has shapes that
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
+    _check_names(mod)
     plain_layers = _plain_layers(mod)
     if not any("int" in layer.data_dtype for _, layer in plain_layers):
         raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
@@ -45,8 +50,8 @@ def pack_and_lift(
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
     # until nothing is refused. Each round refuses a layer, so there is an end.
     while True:
-        packer = GraphPacker(mod, rewrite_unless_refused, carry=carry)
-        lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
+        packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed or _keep_packed)
+        lifted, kernels = lift_kernels(packer.run(), absorb=absorb, tensors_last=tensors_last)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {
             layer: reason
@@ -78,6 +83,10 @@ def pack_and_lift(
     )
 
 
+def _keep_packed(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
+    return packer.elementwise(var, call) or keep_operator_packed(packer, var, call)
+
+
 def _refusal(generate: Callable[[PackedKernel], object], kernel: PackedKernel) -> str | None:
     """What a generator says of a kernel that it cannot make."""
     try:
@@ -105,6 +114,15 @@ def _check_layers(layers: list[Layer], target: str) -> None:
             by_reason.setdefault(layer.why_not, []).append(layer.name)
         reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
         raise Unsupported(f"{target} takes none of its layers: {reasons}")
+
+
+def _check_names(mod: tvm.IRModule) -> None:
+    """Raise Unsupported where two tensors share a name: values are compared by name."""
+    seen: set[str] = set()
+    for binding in bindings_of(mod["main"]):
+        if binding.var.name in seen:
+            raise Unsupported(f"two tensors are named {binding.var.name}: give one of them another name")
+        seen.add(binding.var.name)
 
 
 def _check_shapes(mod: tvm.IRModule) -> None:

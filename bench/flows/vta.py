@@ -63,7 +63,8 @@ class VtaFlow:
             generate=lambda kernel: self._generate(kernel, dense, conv2d),
             instruction=_instruction,
             absorb=alu_chain,
-            carry=rewrite.carry,
+            keep_packed=rewrite.keep_packed,
+            tensors_last=True,
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:

@@ -54,7 +54,7 @@ def graph_pack(  # noqa: PLR0917 - the order of TVM's vta.top.graph_pack
         fold=fold,
         for_machine=False,
     )
-    packer = GraphPacker(mod, rewrite, carry=rewrite.carry)
+    packer = GraphPacker(mod, rewrite, keep_packed=rewrite.keep_packed)
     packed = packer.run()
     if not packer.taken:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in packer.refused.items())
@@ -108,8 +108,8 @@ class GraphPack:
             return None
         return self._why_not(packer, layer, var) or self._layers.pack(packer, var, layer, call)
 
-    def carry(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
-        """An operator between the layers: a :data:`bench.passes.packing.Carry`."""
+    def keep_packed(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
+        """An operator between the layers: a :data:`bench.passes.packing.KeepPacked`."""
         return self._carried(packer, var, call) if self._positions[var] in self._region else None
 
     def _why_not(self, packer: GraphPacker, layer: PlainLayer, var: relax.Var) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import tvm
@@ -70,6 +71,13 @@ def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[re
     return chain
 
 
+def own_chain(
+    bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+) -> list[relax.VarBinding]:
+    """What follows an operator up to what belongs to another kernel: two layers may lead to one addition."""
+    return list(takewhile(lambda each: each.var not in taken, following_chain(bindings, start)))
+
+
 @dataclass(frozen=True)
 class Group:
     """Bindings of ``main`` that become one private function, whose result is that of the last.
@@ -83,7 +91,7 @@ class Group:
 
 
 def lift_kernels(
-    mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing
+    mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing, tensors_last: bool = False
 ) -> tuple[tvm.IRModule, dict[str, Lifted]]:
     """Move each packed tensor operator, and what ``absorb`` takes with it, to a private function.
 
@@ -97,16 +105,18 @@ def lift_kernels(
             members = [binding, *absorb(bindings, start, taken)]
             taken.update(member.var for member in members)
             groups.append(Group(members, f"{binding.var.name}_kernel"))
-    return lift_groups(mod, groups)
+    return lift_groups(mod, groups, tensors_last=tensors_last)
 
 
-def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModule, dict[str, Lifted]]:
+def lift_groups(
+    mod: tvm.IRModule, groups: Sequence[Group], *, tensors_last: bool = False
+) -> tuple[tvm.IRModule, dict[str, Lifted]]:
     """Move each group of bindings of ``main`` to a private function.
 
     Returns the module and what was lifted, by the first binding of each group. Parameters of a function are
-    the first tensor that it reads, its constants of more than one element and its other tensors, each in the
-    order in which they are first used; scalar constants stay inside. A tensor that the first binding
-    reads and others too is two parameters.
+    its tensors and its constants of more than one element, in the order in which they are first used, but
+    with ``tensors_last`` all tensors but the first come after the constants; scalar constants stay inside. A
+    tensor that the first binding reads and others too is two parameters.
     """
     main = mod["main"]
     last = {group.bindings[-1].var: group for group in groups}
@@ -121,7 +131,7 @@ def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModul
             for binding in bindings_of(main):
                 if binding.var in last:
                     group = last[binding.var]
-                    function, arguments = _kernel(group.bindings)
+                    function, arguments = _kernel(group.bindings, tensors_last=tensors_last)
                     if group.attributes:
                         function = function.with_attrs(dict(group.attributes))
                     variable = builder.add_func(function, group.name)
@@ -135,7 +145,9 @@ def lift_groups(mod: tvm.IRModule, groups: Sequence[Group]) -> tuple[tvm.IRModul
     return builder.finalize(), results
 
 
-def _kernel(group: Sequence[relax.VarBinding]) -> tuple[relax.Function, list[relax.Expr]]:
+def _kernel(
+    group: Sequence[relax.VarBinding], *, tensors_last: bool
+) -> tuple[relax.Function, list[relax.Expr]]:
     """The private function that computes a group, and the arguments that ``main`` gives it."""
     inside = {member.var for member in group}
     # What the first binding reads is its own, though others may read the same.
@@ -143,11 +155,9 @@ def _kernel(group: Sequence[relax.VarBinding]) -> tuple[relax.Function, list[rel
         [(each, members) for each in _tensors(members, inside)] for members in (group[:1], group[1:])
     )
     rest = [*own[1:], *others]
-    ordered = [
-        *own[:1],
-        *(entry for entry in rest if isinstance(entry[0], GenericConst)),
-        *(entry for entry in rest if not isinstance(entry[0], GenericConst)),
-    ]
+    if tensors_last:
+        rest.sort(key=lambda entry: not isinstance(entry[0], GenericConst))
+    ordered = [*own[:1], *rest]
     arguments = [argument for argument, _ in ordered]
     parameters = [relax.Var(f"argument{index}", argument.ty) for index, argument in enumerate(arguments)]
     new: dict[relax.Var, relax.Expr] = {}

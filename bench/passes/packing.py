@@ -23,7 +23,7 @@ from bench.int4 import HELD, PER_WORD, held, pack_int4
 from bench.layout import Layout, logical_shape, pack, packed_shape
 from bench.operators import int4
 from bench.passes.constants import constant_bindings
-from bench.passes.held import four_bit_type, held_call
+from bench.passes.held import four_bit_type, held_call, is_clipped_to
 
 ELEMENTWISE = frozenset(
     {
@@ -78,8 +78,8 @@ LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | N
 """What a target does with one call: the packed result, or why it does not take this layer (a string);
 None where the call is no layer at all."""
 
-Carry = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
-"""An operator that is no layer on packed tensors, or None where it has to work on plain ones."""
+KeepPacked = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
+"""What an operator that is no layer becomes on packed tensors; None where it needs plain ones."""
 
 
 def function_attributes(function: relax.Function) -> dict[str, Any]:
@@ -94,23 +94,30 @@ def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
 
 
 class GraphPacker:
-    """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` and a :data:`Carry` call its methods.
+    """Rewrites ``main`` of one integer graph; the target's :data:`LayerRewrite` calls its methods.
 
-    ``carry`` says what stays packed between the layers: elementwise operators where it is None.
+    So does the :data:`KeepPacked`, which says what stays packed between the layers: elementwise operators
+    where it is None.
     """
 
-    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite, *, carry: Carry | None = None) -> None:
+    def __init__(
+        self, mod: tvm.IRModule, rewrite: LayerRewrite, *, keep_packed: KeepPacked | None = None
+    ) -> None:
+        """Take a target's rewrite of layers and what keeps other operators packed."""
         self._main = mod["main"]
         self._rewrite = rewrite
-        self._carry = carry or GraphPacker.elementwise
+        self._keep_packed = keep_packed or GraphPacker.elementwise
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
-        self._packings: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
+        self._repacked: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
         self._held: dict[relax.Var, relax.Var] = {}
         self.constants = constant_bindings(self._main)
         """Tensors that no input changes, by the variable of the integer graph."""
         self._readers = _readers(self._main)
+        self._producers = {
+            each.var: each.value for block in self._main.body.blocks for each in block.bindings
+        }
         self.correspondences: list[Correspondence] = []
         self.taken: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -151,11 +158,11 @@ class GraphPacker:
                 return present
             if not target.factors:
                 return self._widened(present, multiples)
-        # Branches that read one tensor share its packed form.
+        # Once for all that read it so.
         key = tensor, layout, tuple(sorted(multiples.items()))
-        if key not in self._packings:
-            self._packings[key] = self._pack(tensor, target, axes, multiples)
-        return self._packings[key]
+        if key not in self._repacked:
+            self._repacked[key] = self._pack(tensor, target, axes, multiples)
+        return self._repacked[key]
 
     def readers(self, tensor: relax.Var) -> list[tuple[relax.Var, relax.Call]]:
         """The calls that read ``tensor`` of the integer graph, with the variables that they are bound to."""
@@ -175,8 +182,8 @@ class GraphPacker:
         """Whether ``tensor`` of the integer graph was produced in a packed layout."""
         return tensor in self._packed
 
-    def present(self, tensor: relax.Expr) -> Packed | None:
-        """``tensor`` of the integer graph as it was produced, if that was in a packed layout."""
+    def form(self, tensor: relax.Expr) -> Packed | None:
+        """The packed tensor that holds ``tensor`` of the integer graph; None where there is none."""
         return self._packed.get(tensor)
 
     def constant(self, operand: relax.Expr) -> np.ndarray | None:
@@ -203,7 +210,7 @@ class GraphPacker:
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result
-            packed = self._carry(self, var, value)
+            packed = self._keep_packed(self, var, value)
             if packed:
                 return self._keep(var, packed)
         if isinstance(value, relax.Var):
@@ -242,7 +249,12 @@ class GraphPacker:
             return relax.TupleGetItem(self._plain_expression(expression.tuple_value), expression.index)
         if isinstance(expression, relax.Call):
             arguments = [self._plain_expression(argument) for argument in expression.args]
-            return held_call(expression, arguments, lambda step: self.emit(f"{name}_held", step))
+            clipped = bool(expression.args) and is_clipped_to(
+                self._producers.get(expression.args[0]), str(getattr(expression.ty, "dtype", ""))
+            )
+            return held_call(
+                expression, arguments, lambda step: self.emit(f"{name}_held", step), clipped=clipped
+            )
         return expression
 
     def elementwise(self, var: relax.Var, call: relax.Call) -> Packed | None:
@@ -401,7 +413,7 @@ def packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.n
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
         # The outermost dimension need not be there to broadcast: a bias is (C/16, 1, 1, 1, 16).
-        return packed[0] if packed.ndim and packed.shape[0] == 1 else packed
+        return packed[0] if like.layout.factors and packed.ndim and packed.shape[0] == 1 else packed
     if constant.ndim == 1:
         shape = [1] * len(like.axes)
         shape[int(call.attrs["axis"])] = constant.size

@@ -12,7 +12,7 @@ from kernels.vta.epilogue import Epilogue, Extra
 from kernels.vta.layers import Convolution
 from kernels.vta.schedule import cut, in_memories, place_epilogue
 from kernels.vta.tensorir import conv2d_primfunc
-from kernels.vta.tiles import COPIES, Cost, ceil_splits, cheapest, limits, pieces
+from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.program import Program
 
@@ -139,15 +139,15 @@ def choose_tile(layer: Convolution, extra: Extra, config: Config) -> Tile:
         )
         if _fits(needs(layer, tile := Tile(outputs, inputs, rows, columns, *copies), extra), limit)
     ]
-    return cheapest(fitting, lambda tile: _cost(layer, tile, config))
+    return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
 
 
 def _fits(need: dict[str, int], limit: dict[str, int]) -> bool:
     return all(need[memory] <= limit[memory] for memory in need)
 
 
-def _cost(layer: Convolution, tile: Tile, config: Config) -> Cost:
-    """Return what a layer costs with this tile: loaded data and weights, products, and turns of its tiles."""
+def _cost(layer: Convolution, tile: Tile, extra: Extra, config: Config) -> Cost:
+    """Return what a layer costs with this tile: bytes and cycles."""
     chunks = pieces(layer.outputs, tile.outputs)
     tall, wide = pieces(layer.rows.out, tile.rows), pieces(layer.columns.out, tile.columns)
     parts = pieces(layer.inputs, tile.inputs)
@@ -158,9 +158,12 @@ def _cost(layer: Convolution, tile: Tile, config: Config) -> Cost:
     results = layer.batches * layer.outputs * layer.rows.out * layer.columns.out
     turns = chunks * layer.batches * tall * wide * parts
     stored = results * config.inp_bytes
+    window = layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
+    first = tile.inputs * window * (tile.outputs if layer.groups > 1 else 1) * config.inp_bytes
     return Cost(
         nbytes=data + (weights if parts == 1 else weights * layer.batches * tall * wide),
-        products=results * layer.inputs * layer.taps,
+        first=first + tile.outputs * tile.inputs * layer.taps * config.wgt_bytes,
+        computing=results * (layer.inputs * layer.taps + ALU_CYCLES * extra.operations) * config.batch,
         overlapped=min(tile.threads, turns) > 1,
         waiting=0 if tile.accumulators > 1 else stored,
         turns=turns,

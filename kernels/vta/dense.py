@@ -12,7 +12,7 @@ from kernels.vta.epilogue import Epilogue, Extra
 from kernels.vta.layers import Product
 from kernels.vta.schedule import cut, in_memories, place_epilogue
 from kernels.vta.tensorir import dense_primfunc
-from kernels.vta.tiles import COPIES, Cost, ceil_splits, cheapest, limits, pieces
+from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.program import Program
 
@@ -106,10 +106,10 @@ def choose_tile(layer: Product, extra: Extra, config: Config) -> Tile:
         )
         if fits(tile := Tile(rows, inputs, outputs, *copies))
     ]
-    return cheapest(fitting, lambda tile: _cost(layer, tile, config))
+    return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
 
 
-def _cost(layer: Product, tile: Tile, config: Config) -> Cost:
+def _cost(layer: Product, tile: Tile, extra: Extra, config: Config) -> Cost:
     chunks, rows = pieces(layer.outputs, tile.outputs), pieces(layer.rows, tile.rows)
     parts = pieces(layer.inputs, tile.inputs)
     turns = chunks * rows * parts
@@ -118,7 +118,8 @@ def _cost(layer: Product, tile: Tile, config: Config) -> Cost:
     return Cost(
         nbytes=layer.rows * layer.inputs * config.inp_bytes * chunks
         + (weights if parts == 1 else weights * rows),
-        products=layer.rows * layer.inputs * layer.outputs,
+        first=tile.inputs * (tile.rows * config.inp_bytes + tile.outputs * config.wgt_bytes),
+        computing=layer.rows * layer.outputs * (layer.inputs + ALU_CYCLES * extra.operations) * config.batch,
         overlapped=min(tile.threads, turns) > 1,
         waiting=0 if tile.accumulators > 1 else stored,
         turns=turns,

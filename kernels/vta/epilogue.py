@@ -36,16 +36,19 @@ class Step(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """What an epilogue keeps beside the accumulators: tensors, and residuals as large as the result."""
+    """An epilogue's number of tensors, of residuals, and of ALU operations on each accumulator."""
 
     tensors: int = 0
     residuals: int = 0
+    operations: int = 0
 
     @classmethod
     def of(cls, epilogue: Epilogue) -> "Extra":
         """Count an epilogue's operands."""
         steps = steps_of(epilogue)
-        return cls(len(tensors_of(steps)), len(residuals_of(steps)))
+        residuals = residuals_of(steps)
+        shifts = sum(each.shift > 0 for each in residuals)
+        return cls(len(tensors_of(steps)), len(residuals), len(steps) + shifts)
 
 
 def steps_of(epilogue: Epilogue) -> tuple[Step, ...]:

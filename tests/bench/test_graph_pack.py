@@ -313,7 +313,7 @@ def test_a_graph_for_kernels_of_fewer_kinds_keeps_its_values(name: str, grouping
     mod = graph(build, shape)
     rewrite = GraphPack(mod, batch=2, block=8, for_machine=False, grouping=grouping, transposed=False)
     carry = Carried(Constants(fold=True), for_alu=True)
-    packed = GraphPacker(mod, rewrite, carry=carry).run()
+    packed = GraphPacker(mod, rewrite, keep_packed=carry).run()
     data = full_range(np.random.default_rng(1), shape, "int8")
     np.testing.assert_array_equal(evaluate(packed, data), evaluate(mod, data))
     convolutions = [each.value for each in bindings_of(packed["main"]) if _is_convolution(each.value)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from itertools import takewhile
 
 import numpy as np
 import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
-from bench.passes.lift_kernels import following_chain, readers_of
+from bench.passes.held import is_clipped_to
+from bench.passes.lift_kernels import own_chain, readers_of
 from bench.passes.vta.constants import is_per_channel
 
 ALU_OPERATORS = frozenset(
@@ -41,7 +41,7 @@ def alu_chain(
     and perhaps shifted left: two layers that meet there are computed one after the other, and the first takes
     the addition.
     """
-    chain = list(takewhile(lambda each: each.var not in taken, following_chain(bindings, start)))
+    chain = own_chain(bindings, start, taken)
     graph = _Graph(bindings, taken)
     absorbed: list[relax.VarBinding] = []
     for member in chain:
@@ -60,7 +60,7 @@ def _residual(
 ) -> Sequence[relax.VarBinding]:
     """What follows a result of int8 up to the next one, with the other sides of its additions; or nothing."""
     clipped = graph.producers.get(stored.value.args[0])
-    if not chain or clipped is None or not _is_within_int8(clipped.value) or not _is_widening(chain[0]):
+    if not chain or not clipped or not is_clipped_to(clipped.value, "int8") or not _is_widening(chain[0]):
         return ()
     members: list[relax.VarBinding] = [chain[0]]
     last = chain[0]
@@ -126,14 +126,6 @@ def _is_widening(binding: relax.VarBinding) -> bool:
     if _operator(binding) != "relax.astype":
         return False
     return (str(binding.value.args[0].ty.dtype), str(binding.var.ty.dtype)) == ("int8", "int32")
-
-
-def _is_within_int8(value: relax.Expr) -> bool:
-    """Whether a value is clipped to what int8 holds."""
-    if not isinstance(value, relax.Call) or getattr(value.op, "name", None) != "relax.clip":
-        return False
-    low, high = (int(bound.value) for bound in value.args[1:])
-    return low >= -(2**7) and high < 2**7
 
 
 def why_no_alu_chain(chain: Sequence[relax.VarBinding], axes: str) -> str | None:

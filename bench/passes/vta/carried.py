@@ -34,7 +34,7 @@ _HEIGHT_AND_WIDTH = (2, 3)
 
 
 class Carried:
-    """Carries operators over; its call is a :data:`bench.passes.packing.Carry`.
+    """Carries operators over; its call is a :data:`bench.passes.packing.KeepPacked`.
 
     ``for_alu`` writes integer arithmetic as VTA's ALU has it: no subtraction, no left shift but a product,
     and a number that no immediate holds as one value a channel.
@@ -54,7 +54,7 @@ class Carried:
             return self._elementwise(packer, var, call)
         if name == "relax.concat":
             return _concat(packer, var, call)
-        data = packer.present(call.args[0]) if call.args else None
+        data = packer.form(call.args[0]) if call.args else None
         if data is None:
             return None
         if name in _REDUCTIONS:
@@ -63,7 +63,7 @@ class Carried:
         return carry(packer, var, call, data) if carry and data.axes == "NCHW" else None
 
     def _elementwise(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
-        like = next((packer.present(argument) for argument in call.args if packer.present(argument)), None)
+        like = next((packer.form(argument) for argument in call.args if packer.form(argument)), None)
         like = like or _packed_tensor_that_meets(packer, var)
         if like is None or tensor_shape(var) != like.shape:
             return None
@@ -93,7 +93,7 @@ class Carried:
             return argument
         if tensor_shape(argument) != like.shape:
             return None
-        present = packer.present(argument)
+        present = packer.form(argument)
         if present is None and like.channels is None:
             present = packer.packed(argument, like.layout.text, axes=like.axes, multiples={})
         return present.var if present and present.is_like(like) else None
@@ -101,7 +101,7 @@ class Carried:
     def _wide_clip(self, packer: GraphPacker, var: relax.Var, call: relax.Call, like: Packed) -> Packed:
         """A clip whose bounds no immediate holds, as a minimum and a maximum with one value a channel."""
         low, high = (np.full(_channels(like), int(bound.value), np.int32) for bound in call.args[1:])
-        data = packer.present(call.args[0])
+        data = packer.form(call.args[0])
         assert data is not None
         capped = relax.op.minimum(data.var, self._constants.operand(packer, var.name, high, like))
         top = packer.emit(f"{var.name}_capped", capped)
@@ -122,7 +122,7 @@ def _packed_tensor_that_meets(packer: GraphPacker, tensor: relax.Var) -> Packed 
             each for each in call.args if isinstance(each, relax.Var) and packer.constant(each) is None
         ]
         if len(operands) != 1:
-            others = [packer.present(each) for each in operands if not each.same_as(tensor)]
+            others = [packer.form(each) for each in operands if not each.same_as(tensor)]
             return others[0] if len(others) == 1 else None
         tensor = result
     return None
@@ -158,7 +158,7 @@ def _fits(var: relax.Var, call: relax.Call) -> bool:
 def _concat(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
     """A concatenation, of channels too: where they are padded the result has gaps, which is remembered."""
     fields = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else ()
-    like = next((packer.present(field) for field in fields if packer.present(field)), None)
+    like = next((packer.form(field) for field in fields if packer.form(field)), None)
     if like is None or not all(isinstance(field, relax.Var) for field in fields):
         return None
     axis = int(attributes_of(call)["axis"] or 0) % len(like.axes)

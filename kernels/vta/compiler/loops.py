@@ -64,7 +64,7 @@ def fold(
     the largest loop is cut.
     """
     left = fused(turns)
-    choices = [each for each in _choices(left, limits) if each.spacing >= SPACING]
+    choices = [each for loops in _splits(left) for each in _choices(loops, limits) if each.spacing >= SPACING]
     if not choices:
         yield from _cut(
             next(each for each in left if not each.steps[0]),
@@ -109,6 +109,16 @@ class _Choice:
                 return distance
             distance *= each.count
         return SPACING
+
+
+def _splits(left: Sequence[Turns]) -> Iterator[Sequence[Turns]]:
+    """Yield the loops, and the loops with one that moves dst split, for its inner part to make a distance."""
+    yield left
+    for each in left:
+        for count in range(2, min(each.count, SPACING + 2)):
+            if each.steps[0] and each.count % count == 0:
+                outer = Turns(each.count // count, tuple(count * step for step in each.steps))
+                yield [*(one for one in left if one is not each), outer, Turns(count, each.steps)]
 
 
 def _choices(left: Sequence[Turns], limits: tuple[int, ...]) -> Iterator[_Choice]:
