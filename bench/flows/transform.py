@@ -33,6 +33,7 @@ def pack_and_lift(
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
+    _check_names(mod)
     plain_layers = _plain_layers(mod)
     if not any("int" in layer.data_dtype for _, layer in plain_layers):
         raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
@@ -104,6 +105,15 @@ def _check_layers(layers: list[Layer], target: str) -> None:
             by_reason.setdefault(layer.why_not, []).append(layer.name)
         reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
         raise Unsupported(f"{target} takes none of its layers: {reasons}")
+
+
+def _check_names(mod: tvm.IRModule) -> None:
+    """Raise Unsupported where two tensors share a name: values are compared by name."""
+    seen: set[str] = set()
+    for binding in bindings_of(mod["main"]):
+        if binding.var.name in seen:
+            raise Unsupported(f"two tensors are named {binding.var.name}: give one of them another name")
+        seen.add(binding.var.name)
 
 
 def _check_shapes(mod: tvm.IRModule) -> None:

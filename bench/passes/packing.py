@@ -356,7 +356,7 @@ def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
         # The outermost dimension need not be there to broadcast: a bias is (C/16, 1, 1, 1, 16).
-        return packed[0] if packed.ndim and packed.shape[0] == 1 else packed
+        return packed[0] if like.layout.factors and packed.ndim and packed.shape[0] == 1 else packed
     if constant.ndim == 1:
         shape = [1] * len(like.axes)
         shape[int(call.attrs["axis"])] = constant.size

@@ -10,6 +10,7 @@ from bench import workloads
 from bench.compare.mismatch import find_pass_mismatch
 from bench.evaluate import evaluate_all
 from bench.flows.flow import flow_for
+from bench.flows.tensorcore import TensorCoreFlow
 from bench.passes import quantize, quantize_input
 from bench.passes.lift_kernels import bindings_of
 from bench.pipeline import run
@@ -96,7 +97,7 @@ def test_layers_in_a_row_stay_packed(target: str) -> None:
 
 def test_a_correspondence_names_every_tensor_of_the_integer_graph() -> None:
     module = convolution(ConvCase())
-    transformed = flow_for("tensorcore").transform(module)
+    transformed = TensorCoreFlow(fuse=False).transform(module)
     named = {entry.original for entry in transformed.correspondences}
     emitted = {binding.var.name for binding in bindings_of(module["main"])} - {"result"}
     assert emitted <= named
