@@ -100,6 +100,7 @@ class Builder:
             Memory.WGT: (self.config.wgt_bytes, "wgt_load_nbytes"),
             Memory.INP: (self.config.inp_bytes, "inp_load_nbytes"),
             Memory.ACC: (self.config.acc_bytes, "acc_load_nbytes"),
+            Memory.ACC_8BIT: (self.config.inp_bytes, "acc_load_nbytes"),
         }[memory]
         self._counters[counter] += rows * columns * nbytes
         self._emit(

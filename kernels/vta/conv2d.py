@@ -8,10 +8,11 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 
 from kernels.vta.compiler import VIRTUAL_THREADS, compile_program
+from kernels.vta.epilogue import Epilogue, Extra
 from kernels.vta.layers import Convolution
-from kernels.vta.schedule import cut, in_memories
+from kernels.vta.schedule import cut, in_memories, place_epilogue
 from kernels.vta.tensorir import conv2d_primfunc
-from kernels.vta.tiles import COPIES, Cost, ceil_splits, cheapest, limits, pieces
+from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.program import Program
 
@@ -25,23 +26,32 @@ def conv2d(
     *,
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-    epilogue: Sequence[tuple[str, int | str]] = (),
+    groups: int = 1,
+    epilogue: Epilogue = (),
     config: Config = PYNQ,
 ) -> Program:
     """Compile a convolution, int8 to int8 with int32 accumulators.
 
     data (N/b, C/c, H, W, b, c) and weight (O/c, C/c, KH, KW, c, c), out channel before in channel, are int8;
     the result "out" is int8 (N/b, O/c, OH, OW, b, c), the low 8 bits of the accumulators after the epilogue
-    (kernels.vta.epilogue). padding is top, left, bottom, right, of zeros; dilation and groups are 1. The
-    arguments are "data", "weight" and the epilogue's tensors. ValueError names a shape, pad or step that
+    (kernels.vta.epilogue). padding is top, left, bottom, right, of zeros; dilation is 1. With groups, one a
+    block of out channels, weight is (O/c, C/c/groups, KH, KW, c, c); a depthwise convolution has diagonal
+    weights in groups of one block. The arguments are "data", "weight", the epilogue's tensors and its
+    residuals. ValueError names a shape, pad or step that
     does not fit, or the memory that cannot hold the smallest tile, its need and its limit.
     """
-    layer = Convolution.of(data_shape, weight_shape, strides, padding, config)
+    layer = Convolution.of(data_shape, weight_shape, strides, padding, config, groups=groups)
     function = conv2d_primfunc(
-        data_shape, weight_shape, strides=strides, padding=padding, epilogue=epilogue, config=config
+        data_shape,
+        weight_shape,
+        strides=strides,
+        padding=padding,
+        groups=groups,
+        epilogue=epilogue,
+        config=config,
     )
-    tensors = len(function.params) - 3
-    return compile_program(schedule_conv2d(function, layer, choose_tile(layer, tensors, config)), config)
+    tile = choose_tile(layer, Extra.of(epilogue), config)
+    return compile_program(schedule_conv2d(function, layer, tile), config)
 
 
 @dataclass(frozen=True)
@@ -67,48 +77,54 @@ def schedule_conv2d(function: tirx.PrimFunc, layer: Convolution, tile: Tile) -> 
     """
     sch = Schedule(function)
     stages = in_memories(sch)
+    if sch.get_producers(stages.acc):
+        (data,) = sch.get_producers(stages.acc)
+        sch.set_scope(data, 0, "local.inp")
+    else:
+        data = sch.cache_read(stages.acc, 0, "local.inp")
+    weight = sch.cache_read(stages.acc, 1, "local.wgt")
     n, co, y, x, b, c = sch.get_loops(stages.store)
     chunk, co = cut(sch, co, tile.outputs)
     row, y = cut(sch, y, tile.rows)
     column, x = cut(sch, x, tile.columns)
     sch.reorder(chunk, n, row, column, co, y, x, b, c)
     sch.annotate(chunk, VIRTUAL_THREADS, tile.threads)
-    sch.compute_at(stages.result, column, preserve_unit_loops=True)
-    sch.compute_at(stages.acc, column, preserve_unit_loops=True)
+    place_epilogue(sch, stages, tile=column, channels=chunk)
     *_, n, co, y, x, b, c, ci, ky, kx, i = sch.get_loops(stages.acc)
     part, ci = cut(sch, ci, tile.inputs)
     sch.reorder(part, n, co, y, x, ci, ky, kx, b, c, i)
-    sch.compute_at(stages.data, part, preserve_unit_loops=True)
-    sch.compute_at(stages.weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
-    for tensor in stages.tensors:
-        sch.compute_at(tensor, chunk, preserve_unit_loops=True)
+    sch.compute_at(data, part, preserve_unit_loops=True)
+    sch.compute_at(weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
     sch.annotate(column, VIRTUAL_THREADS, tile.accumulators)
     sch.annotate(part, VIRTUAL_THREADS, tile.threads)
     sch.decompose_reduction(stages.acc, part)
     return sch.mod["main"]
 
 
-def needs(layer: Convolution, tile: Tile, tensors: int) -> dict[str, int]:
+def needs(layer: Convolution, tile: Tile, extra: Extra) -> dict[str, int]:
     """Return the elements of each memory that a tile takes, and the micro-ops of its largest instruction."""
     chunks = pieces(layer.outputs, tile.outputs)
-    results = (
-        chunks * layer.batches * pieces(layer.rows.out, tile.rows) * pieces(layer.columns.out, tile.columns)
-    )
+    tall, wide = pieces(layer.rows.out, tile.rows), pieces(layer.columns.out, tile.columns)
+    results = chunks * layer.batches * tall * wide
     parts = results * pieces(layer.inputs, tile.inputs)
     fills = chunks if tile.inputs == layer.inputs else parts
     data = layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
     return {
-        "INP": min(tile.threads, parts) * tile.inputs * data,
+        "INP": min(tile.threads, parts) * tile.inputs * data * (tile.outputs if layer.groups > 1 else 1),
         "WGT": min(tile.threads, fills) * tile.outputs * tile.inputs * layer.taps,
-        "ACC": tile.outputs
-        * (min(tile.accumulators, results) * tile.rows * tile.columns + min(tile.threads, chunks) * tensors),
+        "ACC": min(tile.accumulators, results)
+        * tile.outputs
+        * tile.rows
+        * tile.columns
+        * (1 + extra.residuals)
+        + min(tile.threads, chunks) * tile.outputs * extra.tensors,
     }
 
 
-def choose_tile(layer: Convolution, tensors: int, config: Config) -> Tile:
+def choose_tile(layer: Convolution, extra: Extra, config: Config) -> Tile:
     """Return the cheapest tile; ValueError where even the smallest does not fit."""
     limit = limits(config)
-    smallest = needs(layer, Tile(1, 1, 1, 1), tensors)
+    smallest = needs(layer, Tile(1, 1, 1, 1), extra)
     for memory, need in smallest.items():
         if need > limit[memory]:
             raise ValueError(f"{memory}: the smallest tile takes {need} elements, and {limit[memory]} fit")
@@ -121,29 +137,33 @@ def choose_tile(layer: Convolution, tensors: int, config: Config) -> Tile:
             ceil_splits(layer.columns.out)[:WIDTHS],
             COPIES,
         )
-        if _fits(needs(layer, tile := Tile(outputs, inputs, rows, columns, *copies), tensors), limit)
+        if _fits(needs(layer, tile := Tile(outputs, inputs, rows, columns, *copies), extra), limit)
     ]
-    return cheapest(fitting, lambda tile: _cost(layer, tile, config))
+    return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
 
 
 def _fits(need: dict[str, int], limit: dict[str, int]) -> bool:
     return all(need[memory] <= limit[memory] for memory in need)
 
 
-def _cost(layer: Convolution, tile: Tile, config: Config) -> Cost:
-    """Return what a layer costs with this tile: loaded data and weights, products, and turns of its tiles."""
+def _cost(layer: Convolution, tile: Tile, extra: Extra, config: Config) -> Cost:
+    """Return what a layer costs with this tile: bytes and cycles."""
     chunks = pieces(layer.outputs, tile.outputs)
     tall, wide = pieces(layer.rows.out, tile.rows), pieces(layer.columns.out, tile.columns)
     parts = pieces(layer.inputs, tile.inputs)
     area = (layer.rows.covered(tile.rows) * tall) * (layer.columns.covered(tile.columns) * wide)
-    data = layer.batches * layer.inputs * area * chunks * config.inp_bytes
+    read = layer.outputs if layer.groups > 1 else chunks
+    data = layer.batches * layer.inputs * area * read * config.inp_bytes
     weights = layer.outputs * layer.inputs * layer.taps * config.wgt_bytes
     results = layer.batches * layer.outputs * layer.rows.out * layer.columns.out
     turns = chunks * layer.batches * tall * wide * parts
     stored = results * config.inp_bytes
+    window = layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
+    first = tile.inputs * window * (tile.outputs if layer.groups > 1 else 1) * config.inp_bytes
     return Cost(
         nbytes=data + (weights if parts == 1 else weights * layer.batches * tall * wide),
-        products=results * layer.inputs * layer.taps,
+        first=first + tile.outputs * tile.inputs * layer.taps * config.wgt_bytes,
+        computing=results * (layer.inputs * layer.taps + ALU_CYCLES * extra.operations) * config.batch,
         overlapped=min(tile.threads, turns) > 1,
         waiting=0 if tile.accumulators > 1 else stored,
         turns=turns,

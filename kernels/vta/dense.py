@@ -8,10 +8,11 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 
 from kernels.vta.compiler import VIRTUAL_THREADS, compile_program
+from kernels.vta.epilogue import Epilogue, Extra
 from kernels.vta.layers import Product
-from kernels.vta.schedule import cut, in_memories
+from kernels.vta.schedule import cut, in_memories, place_epilogue
 from kernels.vta.tensorir import dense_primfunc
-from kernels.vta.tiles import COPIES, Cost, ceil_splits, cheapest, limits, pieces
+from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.program import Program
 
@@ -20,19 +21,19 @@ def dense(
     data_shape: Sequence[int],
     weight_shape: Sequence[int],
     *,
-    epilogue: Sequence[tuple[str, int | str]] = (),
+    epilogue: Epilogue = (),
     config: Config = PYNQ,
 ) -> Program:
     """Compile data · weightᵀ, int8 to int8 with int32 accumulators.
 
     data (M/b, K/c, b, c) and weight (O/c, K/c, c, c), out before in, are int8; the result "out" is int8
     (M/b, O/c, b, c), the low 8 bits of the accumulators after the epilogue (kernels.vta.epilogue; its
-    tensors are (O/c, b, c)). The arguments are "data", "weight" and the epilogue's
-    tensors. ValueError names a shape or step that does not fit, or the memory that cannot hold a tile.
+    tensors are (O/c, b, c)). The arguments are "data", "weight", the epilogue's tensors and its residuals.
+    ValueError names a shape or step that does not fit, or the memory that cannot hold a tile.
     """
     layer = Product.of(data_shape, weight_shape, config)
     function = dense_primfunc(data_shape, weight_shape, epilogue=epilogue, config=config)
-    tile = choose_tile(layer, len(function.params) - 3, config)
+    tile = choose_tile(layer, Extra.of(epilogue), config)
     return compile_program(schedule_dense(function, layer, tile), config)
 
 
@@ -55,27 +56,27 @@ def schedule_dense(function: tirx.PrimFunc, layer: Product, tile: Tile) -> tirx.
     """Schedule what `dense_primfunc` describes, for `compile_program`."""
     sch = Schedule(function)
     stages = in_memories(sch)
+    data, weight = (
+        sch.cache_read(stages.acc, index, f"local.{name}") for index, name in enumerate(("inp", "wgt"))
+    )
     m, co, b, c = sch.get_loops(stages.store)
     chunk, co = cut(sch, co, tile.outputs)
     row, m = cut(sch, m, tile.rows)
     sch.reorder(chunk, row, m, co, b, c)
     sch.annotate(chunk, VIRTUAL_THREADS, tile.threads)
-    sch.compute_at(stages.result, row, preserve_unit_loops=True)
-    sch.compute_at(stages.acc, row, preserve_unit_loops=True)
+    place_epilogue(sch, stages, tile=row, channels=chunk)
     *_, m, co, b, c, k, i = sch.get_loops(stages.acc)
     part, k = cut(sch, k, tile.inputs)
     sch.reorder(part, m, co, k, b, c, i)
-    sch.compute_at(stages.data, part, preserve_unit_loops=True)
-    sch.compute_at(stages.weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
-    for tensor in stages.tensors:
-        sch.compute_at(tensor, chunk, preserve_unit_loops=True)
+    sch.compute_at(data, part, preserve_unit_loops=True)
+    sch.compute_at(weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
     sch.annotate(row, VIRTUAL_THREADS, tile.accumulators)
     sch.annotate(part, VIRTUAL_THREADS, tile.threads)
     sch.decompose_reduction(stages.acc, part)
     return sch.mod["main"]
 
 
-def needs(layer: Product, tile: Tile, tensors: int) -> dict[str, int]:
+def needs(layer: Product, tile: Tile, extra: Extra) -> dict[str, int]:
     """Return the elements of each memory that a tile takes."""
     chunks, rows = pieces(layer.outputs, tile.outputs), pieces(layer.rows, tile.rows)
     parts = chunks * rows * pieces(layer.inputs, tile.inputs)
@@ -83,20 +84,20 @@ def needs(layer: Product, tile: Tile, tensors: int) -> dict[str, int]:
     return {
         "INP": min(tile.threads, parts) * tile.rows * tile.inputs,
         "WGT": min(tile.threads, fills) * tile.outputs * tile.inputs,
-        "ACC": tile.outputs
-        * (min(tile.accumulators, chunks * rows) * tile.rows + min(tile.threads, chunks) * tensors),
+        "ACC": min(tile.accumulators, chunks * rows) * tile.outputs * tile.rows * (1 + extra.residuals)
+        + min(tile.threads, chunks) * tile.outputs * extra.tensors,
     }
 
 
-def choose_tile(layer: Product, tensors: int, config: Config) -> Tile:
+def choose_tile(layer: Product, extra: Extra, config: Config) -> Tile:
     """Return the cheapest tile; ValueError where even the smallest does not fit."""
     limit = limits(config)
-    for memory, need in needs(layer, Tile(1, 1, 1), tensors).items():
+    for memory, need in needs(layer, Tile(1, 1, 1), extra).items():
         if need > limit[memory]:
             raise ValueError(f"{memory}: the smallest tile takes {need} elements, and {limit[memory]} fit")
 
     def fits(tile: Tile) -> bool:
-        return all(need <= limit[memory] for memory, need in needs(layer, tile, tensors).items())
+        return all(need <= limit[memory] for memory, need in needs(layer, tile, extra).items())
 
     fitting = [
         tile
@@ -105,10 +106,10 @@ def choose_tile(layer: Product, tensors: int, config: Config) -> Tile:
         )
         if fits(tile := Tile(rows, inputs, outputs, *copies))
     ]
-    return cheapest(fitting, lambda tile: _cost(layer, tile, config))
+    return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
 
 
-def _cost(layer: Product, tile: Tile, config: Config) -> Cost:
+def _cost(layer: Product, tile: Tile, extra: Extra, config: Config) -> Cost:
     chunks, rows = pieces(layer.outputs, tile.outputs), pieces(layer.rows, tile.rows)
     parts = pieces(layer.inputs, tile.inputs)
     turns = chunks * rows * parts
@@ -117,7 +118,8 @@ def _cost(layer: Product, tile: Tile, config: Config) -> Cost:
     return Cost(
         nbytes=layer.rows * layer.inputs * config.inp_bytes * chunks
         + (weights if parts == 1 else weights * rows),
-        products=layer.rows * layer.inputs * layer.outputs,
+        first=tile.inputs * (tile.rows * config.inp_bytes + tile.outputs * config.wgt_bytes),
+        computing=layer.rows * layer.outputs * (layer.inputs + ALU_CYCLES * extra.operations) * config.batch,
         overlapped=min(tile.threads, turns) > 1,
         waiting=0 if tile.accumulators > 1 else stored,
         turns=turns,

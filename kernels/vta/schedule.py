@@ -1,4 +1,4 @@
-"""What the schedules of all layers begin with: stages in VTA's memories, and loops cut into tiles."""
+"""What the schedules of all layers have in common: stages in VTA's memories, and loops cut into tiles."""
 
 from typing import NamedTuple
 
@@ -7,30 +7,47 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 
 class Stages(NamedTuple):
-    """The blocks of a layer: what is loaded, accumulated, computed from that, and stored."""
+    """The blocks behind the accumulation of a layer (kernels.vta.tensorir), and the accumulation.
 
-    data: SBlockRV
-    weight: SBlockRV
-    tensors: tuple[SBlockRV, ...]
+    tensors: copies of what has one number a channel. residuals: stages of what has the result's shape, a
+    consumer before its producer.
+    """
+
     acc: SBlockRV
+    tensors: tuple[SBlockRV, ...]
+    residuals: tuple[SBlockRV, ...]
     result: SBlockRV
     store: SBlockRV
 
 
 def in_memories(sch: Schedule) -> Stages:
-    """Give every stage of a layer (kernels.vta.tensorir) its memory; loads and the store become blocks."""
+    """Let a layer's accumulators, its epilogue and its tensors lie in ACC; the store becomes a block."""
     acc, result = sch.get_sblock("acc"), sch.get_sblock("out")
-    reads = len(sch.get(result).reads)
-    if sch.get_producers(acc):
-        (data,) = sch.get_producers(acc)
-        sch.set_scope(data, 0, "local.inp")
-    else:
-        data = sch.cache_read(acc, 0, "local.inp")
-    weight = sch.cache_read(acc, 1, "local.wgt")
     sch.set_scope(acc, 0, "local.acc")
-    tensors = tuple(sch.cache_read(result, index, "local.acc") for index in range(1, reads))
-    store = sch.cache_write(result, 0, "local.out")
-    return Stages(data, weight, tensors, acc, result, store)
+    residuals: list[SBlockRV] = []
+    for producer in sch.get_producers(result):
+        block = producer
+        while sch.get(block).name_hint != "acc":
+            sch.set_scope(block, 0, "local.acc")
+            residuals.append(block)
+            if not sch.get_producers(block):
+                break
+            (block,) = sch.get_producers(block)
+    reads = [str(each.source.scope()) for each in sch.get(result).reads]
+    tensors = tuple(
+        sch.cache_read(result, index, "local.acc")
+        for index, scope in enumerate(reads)
+        if scope in ("", "global")
+    )
+    return Stages(acc, tensors, tuple(residuals), result, sch.cache_write(result, 0, "local.out"))
+
+
+def place_epilogue(sch: Schedule, stages: Stages, *, tile: LoopRV, channels: LoopRV) -> None:
+    """Compute the epilogue and the accumulation within a tile, and load tensors once for its channels."""
+    for block in (stages.result, *stages.residuals, stages.acc):
+        sch.compute_at(block, tile, preserve_unit_loops=True)
+    for tensor in stages.tensors:
+        sch.compute_at(tensor, channels, preserve_unit_loops=True)
 
 
 def cut(sch: Schedule, loop: LoopRV, size: int) -> tuple[LoopRV, LoopRV]:

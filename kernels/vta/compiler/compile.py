@@ -311,9 +311,25 @@ class _Compiler:
         inside: Conditions = ()
         if isinstance(value, Call) and value.op.name == "prim.if_then_else":
             condition, value, other = value.args
-            if not isinstance(other, tirx.IntImm) or int(other.value) != 0:
+            inside = tuple(each.at(values) for each in conditions(condition))
+            if not isinstance(other, tirx.IntImm) or (int(other.value) and scope != "local.acc"):
                 raise statement.refuse("a LOAD pads with zeros")
-            inside = conditions(condition)
+            if int(other.value):
+                self._fill(statement, values, box, int(other.value))
+                for part in boxes(box, inside):
+                    self._copy_in(statement, value, values, part, ())
+                return
+        self._copy_in(statement, value, values, box, inside)
+
+    def _copy_in(
+        self,
+        statement: Statement,
+        value: tirx.Expr,
+        values: dict[Variable, int],
+        box: Box,
+        inside: Conditions,
+    ) -> None:
+        target, scope = statement.source, scope_of(statement.source.buffer)
         widened = isinstance(value, tirx.Cast) and scope == "local.acc"
         load = value.value if widened else value
         dtype = "int32" if scope == "local.acc" and not widened else "int8"
@@ -325,7 +341,6 @@ class _Compiler:
         outside = {name: each for name, each in box.items() if name not in within}
         sram = self._elements(statement, target, values, box, within, numbers)
         dram = self._elements(statement, load, values, box, within, numbers)
-        inside = tuple(each.at(values) for each in inside)
         for each in transfers(outside, inside, sram, dram):
             self._builder.load(
                 memory,
@@ -426,6 +441,17 @@ class _Compiler:
             raise statement.refuse("an operand is read after it has changed: give it a buffer of its own")
         for step in steps:
             self._alu(step, dst, dst if step.operand is None else where(step.operand), turns)
+
+    def _fill(self, statement: Statement, values: dict[Variable, int], box: Box, number: int) -> None:
+        """Let all of a box be a number."""
+        target = statement.source
+        within = self._lanes(statement, self._place(target, values), box)
+        numbers = numbers_of(target.buffer, self._config)
+        dst = self._elements(statement, target, values, box, within, numbers)
+        turns = {name: len(each) for name, each in box.items() if name not in within}
+        self._clear(dst, turns)
+        for step in constant_steps(number):
+            self._alu(step, dst, dst, turns)
 
     def _clear(self, dst: Affine, turns: dict[Variable, int]) -> None:
         # Micro-ops of a reset have no source; that of the target is one that exists.
