@@ -21,6 +21,7 @@ def run_workload(
     *,
     scheme: str | None = None,
     fault: Fault | None = None,
+    profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
 ) -> Verdict:
@@ -46,6 +47,7 @@ def run_workload(
         device,
         workload=workload.name,
         fault=fault,
+        profile=profile,
         timeout=timeout,
         progress=progress,
     )

@@ -62,6 +62,13 @@ def a_fault(value: str) -> str:
     return _one_of("fault", value, tuple(FAULTS))
 
 
+def a_vta_profile(value: str) -> str:
+    """The name of one of VTA's backends, or ``all``."""
+    from simulators.vta.profiles import PROFILES
+
+    return _one_of("profile", value, (*PROFILES, "all"))
+
+
 def a_batch(value: str) -> int:
     """A positive number of images."""
     return int(_positive(value, int, "a whole number of images"))

@@ -12,6 +12,7 @@ from bench.commands.options import (
     a_batch,
     a_fault,
     a_timeout,
+    a_vta_profile,
     a_workload,
     an_image_size,
     some_device,
@@ -20,6 +21,7 @@ from bench.commands.options import (
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Verdict
+    from bench.faults import Fault
 
 SCHEMES = ("fixed", "pow2")
 
@@ -54,6 +56,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--scheme", choices=SCHEMES, help="quantisation, instead of what the target prefers")
     parser.add_argument("--inject", type=a_fault, metavar="FAULT", help="plant a fault (bitexact list)")
     parser.add_argument(
+        "--profile", type=a_vta_profile, help="backend of VTA (fsim, hls, chisel, opencl, vtapp), or all"
+    )
+    parser.add_argument(
         "--timeout",
         type=a_timeout,
         default=600.0,
@@ -76,8 +81,8 @@ def execute(options: argparse.Namespace) -> int:
 
     fault = fault_named(options.inject) if options.inject else None
     targets = options.target or ([fault.target] if fault else list(TARGETS))
-    if fault and targets != [fault.target]:
-        return _usage_error(f"fault {fault.name} is one of {fault.target}: --target {fault.target}")
+    if contradiction := _contradiction(options, fault, targets):
+        return _usage_error(contradiction)
     try:
         workload = workloads.load(options.workload, batch=options.batch, image=options.image)
     except ValueError as error:
@@ -94,6 +99,7 @@ def execute(options: argparse.Namespace) -> int:
                     options.device,
                     scheme=options.scheme,
                     fault=fault,
+                    profile=options.profile,
                     timeout=options.timeout,
                     progress=progress.of(target),
                 )
@@ -132,6 +138,15 @@ def _similarity(verdicts: list[Verdict]) -> str:
     """How far the results are from those of the float network, where nobody knows which are right."""
     cosines = sorted({f"{verdict.similarity:.3f}" for verdict in verdicts if verdict.similarity is not None})
     return f"no labels; cosine of float and integer results {' or '.join(cosines)}"
+
+
+def _contradiction(options: argparse.Namespace, fault: Fault | None, targets: list[str]) -> str | None:
+    """Which two options do not go together, and what would."""
+    if fault and targets != [fault.target]:
+        return f"fault {fault.name} is one of {fault.target}: --target {fault.target}"
+    if options.profile and (targets != ["vta"] or options.device == "host"):
+        return "--profile is of VTA's machine: --target vta, and not --device host"
+    return None
 
 
 def _usage_error(message: str) -> int:

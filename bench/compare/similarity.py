@@ -9,13 +9,11 @@ def cosine_similarity(one: np.ndarray, other: np.ndarray) -> float:
     """The smallest cosine between the results of two graphs for one image, the first axis counting images.
 
     It says how far quantisation turns a result, whatever its scale, and needs no labels: 1 for results that
-    are the same but for a positive factor. NaN where one of them is all zeros.
+    are the same but for a positive factor, 0 where one of them is all zeros.
     """
     if one.shape != other.shape:
         raise ValueError(f"results of shapes {one.shape} and {other.shape} cannot be compared")
     left, right = (array.reshape(len(array), -1).astype(np.float64) for array in (one, other))
-    with np.errstate(invalid="ignore"):
-        cosines = (left * right).sum(axis=1) / np.sqrt(
-            np.square(left).sum(axis=1) * np.square(right).sum(axis=1)
-        )
-    return float(cosines.min())
+    lengths = np.sqrt(np.square(left).sum(axis=1) * np.square(right).sum(axis=1))
+    products = (left * right).sum(axis=1)
+    return float(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0).min())

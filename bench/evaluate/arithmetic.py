@@ -75,10 +75,15 @@ def shift(call: OperatorCall) -> np.ndarray:
 
 @evaluates("relax.astype")
 def astype(call: OperatorCall) -> np.ndarray:
-    """Evaluate a conversion: integers keep their low bits, floats are truncated towards zero."""
+    """Evaluate a conversion: integers keep their low bits, floats are first truncated towards zero.
+
+    A float beyond int32 has no defined integer, here or on a machine.
+    """
     (data,) = call.arguments
     dtype = call.result_dtype
-    if is_integer(data.dtype) and is_integer(dtype):
+    if is_integer(dtype):
+        if not is_integer(data.dtype) and dtype.itemsize < 4:
+            data = data.astype(np.int32)
         return wrap(data.astype(np.int64), dtype)
     return data.astype(dtype)
 

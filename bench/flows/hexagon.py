@@ -55,7 +55,8 @@ class HexagonFlow:
 
 
 def _instruction(layer: PlainLayer) -> str:
-    return "vrmpyub" if layer.weight_dtype == "uint8" else "vrmpybusv"
+    # Signed weights are shifted to unsigned, so the data, in the scalar register, decide.
+    return "vrmpyub" if layer.data_dtype == "uint8" else "vrmpybus"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:

@@ -12,6 +12,7 @@ from bench.flows.flow import Unsupported
 from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
+from bench.passes.packed_operators import keep_packed
 from bench.passes.packing import GraphPacker, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
@@ -32,6 +33,7 @@ def pack_and_lift(
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
+    _check_names(mod)
     plain_layers = _plain_layers(mod)
     if not any("int" in layer.data_dtype for _, layer in plain_layers):
         raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
@@ -43,7 +45,7 @@ def pack_and_lift(
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
     # until nothing is refused. Each round refuses a layer, so there is an end.
     while True:
-        packer = GraphPacker(mod, rewrite_unless_refused)
+        packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed)
         lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {
@@ -103,6 +105,15 @@ def _check_layers(layers: list[Layer], target: str) -> None:
             by_reason.setdefault(layer.why_not, []).append(layer.name)
         reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
         raise Unsupported(f"{target} takes none of its layers: {reasons}")
+
+
+def _check_names(mod: tvm.IRModule) -> None:
+    """Raise Unsupported where two tensors share a name: values are compared by name."""
+    seen: set[str] = set()
+    for binding in bindings_of(mod["main"]):
+        if binding.var.name in seen:
+            raise Unsupported(f"two tensors are named {binding.var.name}: give one of them another name")
+        seen.add(binding.var.name)
 
 
 def _check_shapes(mod: tvm.IRModule) -> None:

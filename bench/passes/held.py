@@ -59,7 +59,7 @@ def held_call(call: relax.Call, arguments: Sequence[relax.Expr], emit: Emit) -> 
     """
     dtype, operator = four_bit_type(call), call.op.name
     if operator == "relax.astype":
-        return _low_bits(arguments[0], dtype, emit) if dtype else relax.op.astype(arguments[0], call.ty.dtype)
+        return _low_bits(arguments[0], dtype, emit) if dtype else _converted(arguments[0], call, emit)
     if operator == "bitexact.requantize" and dtype:
         attributes = {**attributes_of(call), "out_dtype": HELD[dtype]}
         return relax.op.clip(emit(requantize(*arguments, **attributes)), *limits(dtype))
@@ -69,6 +69,14 @@ def held_call(call: relax.Call, arguments: Sequence[relax.Expr], emit: Emit) -> 
     if operator in MODULAR:
         return _low_bits(emit(same), dtype, emit)
     raise Unsupported(f"{operator} of {dtype} has no equal on the host, which holds {dtype} in {HELD[dtype]}")
+
+
+def _converted(data: relax.Expr, call: relax.Call, emit: Emit) -> relax.Expr:
+    """A conversion of which every step is defined: a float to 8 bits saturates or wraps as LLVM likes."""
+    target = str(call.ty.dtype)
+    if str(data.ty.dtype).startswith("float") and target in HELD.values():
+        data = emit(relax.op.astype(data, "int32"))
+    return relax.op.astype(data, target)
 
 
 def _low_bits(data: relax.Expr, dtype: str, emit: Emit) -> relax.Expr:

@@ -69,6 +69,10 @@ LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | N
 None where the call is no layer at all."""
 
 
+KeepPacked = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
+"""What an operator that is no layer becomes on packed tensors; None where it needs plain ones."""
+
+
 def function_attributes(function: relax.Function) -> dict[str, Any]:
     """The attributes of a function that a rewritten function keeps."""
     attributes = function.attrs or {}
@@ -83,12 +87,17 @@ def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
 class GraphPacker:
     """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` calls its methods."""
 
-    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite) -> None:
+    def __init__(
+        self, mod: tvm.IRModule, rewrite: LayerRewrite, *, keep_packed: KeepPacked = lambda *_: None
+    ) -> None:
+        """Take a target's rewrite of layers and what keeps other operators packed."""
         self._main = mod["main"]
         self._rewrite = rewrite
+        self._keep_packed = keep_packed
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
+        self._repacked: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
         self._held: dict[relax.Var, relax.Var] = {}
         self.constants = constant_bindings(self._main)
         """Tensors that no input changes, by the variable of the integer graph."""
@@ -133,7 +142,11 @@ class GraphPacker:
                 return present
             if not target.factors:
                 return self._widened(present, multiples)
-        return self._pack(tensor, target, axes, multiples)
+        # Once for all that read it so.
+        key = tensor, layout, tuple(sorted(multiples.items()))
+        if key not in self._repacked:
+            self._repacked[key] = self._pack(tensor, target, axes, multiples)
+        return self._repacked[key]
 
     def layers_behind(self, tensor: relax.Var) -> list[relax.Call]:
         """The calls that read ``tensor`` of the integer graph, or what elementwise operators make of it."""
@@ -148,6 +161,10 @@ class GraphPacker:
     def is_packed(self, tensor: relax.Var) -> bool:
         """Whether ``tensor`` of the integer graph was produced in a packed layout."""
         return tensor in self._packed
+
+    def form(self, tensor: relax.Expr) -> Packed | None:
+        """The packed tensor that holds ``tensor`` of the integer graph; None where there is none."""
+        return self._packed.get(tensor)
 
     def plain(self, tensor: relax.Var) -> relax.Expr:
         """``tensor`` of the integer graph in its plain form."""
@@ -167,7 +184,7 @@ class GraphPacker:
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result
-            packed = self._elementwise(var, value)
+            packed = self._elementwise(var, value) or self._keep_packed(self, var, value)
             if packed:
                 return self._keep(var, packed)
         if isinstance(value, relax.Var):
@@ -339,7 +356,7 @@ def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
         # The outermost dimension need not be there to broadcast: a bias is (C/16, 1, 1, 1, 16).
-        return packed[0] if packed.ndim and packed.shape[0] == 1 else packed
+        return packed[0] if like.layout.factors and packed.ndim and packed.shape[0] == 1 else packed
     if constant.ndim == 1:
         shape = [1] * len(like.axes)
         shape[int(call.attrs["axis"])] = constant.size

@@ -65,6 +65,7 @@ class _Recaster(PyExprMutator):
         self._dtype = dtype
         self._out_dtype = out_dtype
         self._layer: relax.Var | None = None
+        self._names = _names(mod)
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         """Note which binding the next call belongs to."""
@@ -77,33 +78,56 @@ class _Recaster(PyExprMutator):
         call = super().visit_call_(call)
         if layer is None:
             return call
-        arguments = [self._cast(argument, self._dtype) for argument in call.args]
+        names = ("data", "weight") if len(call.args) == 2 else tuple(map(str, range(len(call.args))))
+        arguments = [
+            self._cast(argument, self._dtype, f"{layer.name}_{name}")
+            for argument, name in zip(call.args, names, strict=True)
+        ]
         result = self.builder_.normalize(
             Call(call.op, arguments, _with_out_dtype(call, self._out_dtype), call.ty_args)
         )
         if tvm_ffi.structural_equal(result.ty, layer.ty):
             return result
-        return self._cast_back(self.builder_.emit(result, f"{layer.name}_recast"), layer.ty)
+        dtype = str(getattr(result.ty, "dtype", self._dtype))
+        return self._cast_back(self._emit(result, f"{layer.name}_{dtype}"), layer)
 
-    def _cast(self, argument: relax.Expr, dtype: str) -> relax.Expr:
+    def _emit(self, expression: relax.Expr, name: str) -> relax.Var:
+        """Bind an expression to a name that no other tensor of the module has."""
+        unique, repeats = name, 0
+        while unique in self._names:
+            repeats += 1
+            unique = f"{name}_{repeats}"
+        self._names.add(unique)
+        return self.builder_.emit(expression, unique)
+
+    def _cast(self, argument: relax.Expr, dtype: str, name: str) -> relax.Expr:
         """An argument of a layer in another type; what is no tensor stays as it is."""
         if isinstance(argument.ty, relax.TupleType):
             literal = isinstance(argument, relax.Tuple)
             fields = argument.fields if literal else map(argument.__getitem__, range(len(argument.ty.fields)))
-            return relax.Tuple([self._cast(self.builder_.normalize(field), dtype) for field in fields])
+            return relax.Tuple([self._cast(self.builder_.normalize(field), dtype, name) for field in fields])
         if not isinstance(argument.ty, relax.TensorType) or str(argument.ty.dtype) == dtype:
             return argument
-        return self.builder_.emit(relax.op.astype(argument, dtype))
+        return self._emit(relax.op.astype(argument, dtype), name)
 
-    def _cast_back(self, result: relax.Var, original: relax.Type) -> relax.Expr:
-        if isinstance(original, relax.TupleType):
-            fields = [
-                self._cast_back(self.builder_.emit(relax.TupleGetItem(result, index)), field)
-                for index, field in enumerate(original.fields)
-            ]
-            return relax.Tuple([self.builder_.normalize(field) for field in fields])
-        same = not isinstance(original, relax.TensorType) or str(original.dtype) == str(result.ty.dtype)
-        return result if same else relax.op.astype(result, str(original.dtype))
+    def _cast_back(self, result: relax.Var, layer: relax.Var) -> relax.Expr:
+        """The result of a layer in the type that the layer had."""
+        if not isinstance(layer.ty, relax.TupleType):
+            return relax.op.astype(result, layer.ty.dtype)
+        fields: list[relax.Expr] = []
+        for index, field in enumerate(layer.ty.fields):
+            value = self._emit(relax.TupleGetItem(result, index), f"{result.name}_{index}")
+            fields.append(self._emit(relax.op.astype(value, field.dtype), f"{layer.name}_{index}"))
+        return relax.Tuple(fields)
+
+
+def _names(mod: tvm.IRModule) -> set[str]:
+    """The names of all tensors of a module."""
+    names: set[str] = set()
+    for function in mod.functions.values():
+        if isinstance(function, relax.Function):
+            names.update(variable.name for variable in relax.analysis.all_vars(function))
+    return names
 
 
 def _with_out_dtype(call: Call, out_dtype: str) -> tvm.ir.Attrs:

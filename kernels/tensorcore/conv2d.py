@@ -12,9 +12,9 @@ from tvm import te, tirx
 
 from kernels.tensorcore import product, schedule
 from kernels.tensorcore.epilogue import NO_EPILOGUE, Epilogue
-from kernels.tensorcore.intrinsics import Tile, default_tile
 from kernels.tensorcore.operands import per_item, storage_dtype
 from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tile import Tile, default_tile
 from kernels.tensorcore.tiling import Tiling
 
 
@@ -61,6 +61,7 @@ def conv2d_primfunc(
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     dilation: tuple[int, int] = (1, 1),
     dtype: str = "int8",
+    weight_dtype: str | None = None,
     tile: Tile | None = None,
     epilogue: Epilogue = NO_EPILOGUE,
 ) -> tirx.PrimFunc:
@@ -75,9 +76,12 @@ def conv2d_primfunc(
     Raises ValueError naming N, IC or OC where it is no multiple of the tile's m, k or n, and any other
     illegal argument.
     """
-    tile = tile or default_tile(dtype)
+    weight_dtype = weight_dtype or dtype
+    tile = tile or default_tile(dtype, weight_dtype)
     product.check(
-        tile, dtype, [("N", data_shape[2], "m"), ("IC", data_shape[3], "k"), ("OC", out_channels, "n")]
+        tile,
+        (dtype, weight_dtype),
+        [("N", data_shape[2], "m"), ("IC", data_shape[3], "k"), ("OC", out_channels, "n")],
     )
     height, width, batch, in_channels = data_shape
     out_height, out_width = _output_place(
@@ -97,10 +101,10 @@ def conv2d_primfunc(
         dilation=dilation,
     )
     items = per_item(dtype)
-    stored = storage_dtype(dtype)
+    stored, weight_stored = storage_dtype(dtype), storage_dtype(weight_dtype)
     data = te.placeholder((height, width, batch, in_channels // items), stored, name="data")
     weight = te.placeholder(
-        (*kernel, extents.columns, extents.steps, tile.n, tile.k // items), stored, name="weight"
+        (*kernel, extents.columns, extents.steps, tile.n, tile.k // items), weight_stored, name="weight"
     )
 
     def image(*index):  # type: ignore[no-untyped-def]
@@ -112,7 +116,7 @@ def conv2d_primfunc(
             tirx.const(0, stored),
         )
 
-    problem = Problem(extents, tile, dtype, epilogue.out_dtype, fused=not epilogue.is_empty)
+    problem = Problem(extents, tile, dtype, weight_dtype, epilogue.out_dtype, fused=not epilogue.is_empty)
     conv = product.tiled_product(problem, image=image, weight=weight, weight_index=lambda y, ky, kx: (ky, kx))
     out, operands = product.finished(conv, problem, epilogue, place=(out_height, out_width))
     return product.described([data, weight, *operands, out], problem)

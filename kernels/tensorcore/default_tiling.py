@@ -36,6 +36,11 @@ BEGINNING = 60.0
 FINISHING = 15.0
 
 
+def _rows(extents: Extents) -> int:
+    """Output rows that a block may take together."""
+    return extents.height if extents.shared_weights else 1
+
+
 def _shares(extents: Extents, most_tiles: int) -> Iterator[dict[str, int]]:
     """Divide the output: tiles of a warp, then warps of a block."""
     for columns, rows in product(divisors(extents.columns, most_tiles), divisors(extents.rows, most_tiles)):
@@ -43,7 +48,7 @@ def _shares(extents: Extents, most_tiles: int) -> Iterator[dict[str, int]]:
         if not left:
             continue
         for width in divisors(extents.width, left):
-            for height in divisors(extents.height, left // width):
+            for height in divisors(_rows(extents), left // width):
                 yield from (
                     {
                         "warp_col_tiles": columns,
@@ -61,7 +66,7 @@ def _warps(extents: Extents, *, columns: int, rows: int, width: int, height: int
         for row_warps in divisors(extents.rows // rows, MOST_WARPS // col_warps):
             left = MOST_WARPS // (col_warps * row_warps)
             for width_warps in divisors(extents.width // width, left):
-                for height_warps in divisors(extents.height // height, left // width_warps):
+                for height_warps in divisors(_rows(extents) // height, left // width_warps):
                     if width * width_warps * height * height_warps * rows * row_warps <= MOST_PLACES:
                         yield {
                             "block_col_warps": col_warps,
@@ -100,7 +105,8 @@ def compulsory_bytes(problem: Problem) -> float:
     ]
     step = problem.step_bytes(extents.steps)
     data = touched[0] * touched[1] * extents.rows * tile.m * step
-    weight = extents.kernel[0] * extents.kernel[1] * extents.columns * tile.n * step
+    weights = 1 if extents.shared_weights else extents.height
+    weight = weights * extents.kernel[0] * extents.kernel[1] * extents.columns * tile.n * step
     return data + weight + problem.result_bytes
 
 

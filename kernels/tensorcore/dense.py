@@ -9,9 +9,9 @@ from tvm import te, tirx
 
 from kernels.tensorcore import product, schedule
 from kernels.tensorcore.epilogue import NO_EPILOGUE, Epilogue
-from kernels.tensorcore.intrinsics import Tile, default_tile
 from kernels.tensorcore.operands import per_item, storage_dtype
 from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tile import Tile, default_tile
 from kernels.tensorcore.tiling import Tiling
 
 
@@ -20,6 +20,7 @@ def dense_primfunc(
     *,
     units: int,
     dtype: str = "int8",
+    weight_dtype: str | None = None,
     tile: Tile | None = None,
     epilogue: Epilogue = NO_EPILOGUE,
 ) -> tirx.PrimFunc:
@@ -32,15 +33,16 @@ def dense_primfunc(
 
     Raises ValueError naming M, N or K where it is no multiple of the tile's.
     """
-    tile = tile or default_tile(dtype)
+    weight_dtype = weight_dtype or dtype
+    tile = tile or default_tile(dtype, weight_dtype)
     batch, length = data_shape
-    product.check(tile, dtype, [("M", batch, "m"), ("N", units, "n"), ("K", length, "k")])
+    product.check(tile, (dtype, weight_dtype), [("M", batch, "m"), ("N", units, "n"), ("K", length, "k")])
     m, n, items = tile.m, tile.n, tile.k // per_item(dtype)
     extents = Extents(rows=batch // m, columns=units // n, steps=length // tile.k)
-    stored = storage_dtype(dtype)
+    stored, weight_stored = storage_dtype(dtype), storage_dtype(weight_dtype)
     data = te.placeholder((batch, extents.steps * items), stored, name="data")
-    weight = te.placeholder((extents.columns, extents.steps, n, items), stored, name="weight")
-    problem = Problem(extents, tile, dtype, epilogue.out_dtype, fused=not epilogue.is_empty)
+    weight = te.placeholder((extents.columns, extents.steps, n, items), weight_stored, name="weight")
+    problem = Problem(extents, tile, dtype, weight_dtype, epilogue.out_dtype, fused=not epilogue.is_empty)
     dense = product.tiled_product(
         problem,
         image=lambda y, x, row, step, row_inner, item: data[row * m + row_inner, step * items + item],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.tensorcore.intrinsics import Tile
 from kernels.tensorcore.operands import BITS, row_bytes
+from kernels.tensorcore.tile import Tile
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Extents:
 
     rows and columns count output tiles of one place; steps counts the k steps of one kernel position.
     height, width are those of the output in places; kernel, stride and dilation are (rows, columns).
-    A dense layer has 1 for all of these.
+    A dense layer has 1 for all of these. Where weights are not shared, each output row has weights of its
+    own (batched products).
     """
 
     rows: int
@@ -25,19 +26,22 @@ class Extents:
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
+    shared_weights: bool = True
 
 
 @dataclass(frozen=True)
 class Problem:
     """A product of tiles: see `kernels.tensorcore.product`.
 
-    `out_dtype` is the type of a result. Without an epilogue it is int32 and accumulators go to global
-    memory as they are; with one (`fused`) they pass through shared memory, where threads find them.
+    `dtype` is the type of the data, `weight_dtype` that of the weights, of as many bits. `out_dtype` is
+    the type of a result. Without an epilogue it is int32 and accumulators go to global memory as they
+    are; with one (`fused`) they pass through shared memory, where threads find them.
     """
 
     extents: Extents
     tile: Tile
     dtype: str
+    weight_dtype: str
     out_dtype: str = "int32"
     fused: bool = False
 

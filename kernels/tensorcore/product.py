@@ -17,20 +17,21 @@ from tvm import sym, te, tirx
 from tvm.s_tir import Schedule
 
 from kernels.tensorcore.epilogue import Epilogue
-from kernels.tensorcore.intrinsics import Tile, intrinsics
 from kernels.tensorcore.operands import PER_WORD, is_packed, packed_word, per_item, unpacked
 from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tile import Tile, check_supported
 
 # Attributes of a described function, by which its schedule knows the tensor instruction.
-TILE, DTYPE, OUT_DTYPE = "bitexact.tile", "bitexact.operands", "bitexact.results"
+TILE, DTYPE, WEIGHT_DTYPE = "bitexact.tile", "bitexact.data", "bitexact.weight"
+OUT_DTYPE = "bitexact.out"
 
 
-def check(tile: Tile, dtype: str, extents: Sequence[tuple[str, int, str]]) -> None:
+def check(tile: Tile, dtypes: tuple[str, str], extents: Sequence[tuple[str, int, str]]) -> None:
     """Raise ValueError for an instruction that does not exist, and for extents that the tile does not divide.
 
     Each extent is its name, its value, and the side of the tile (m, n or k) that has to divide it.
     """
-    intrinsics(tile, dtype)
+    check_supported(tile, *dtypes)
     for what, value, side in extents:
         multiple = getattr(tile, side)
         if value < 1 or value % multiple:
@@ -59,7 +60,9 @@ def tiled_product(
     a, b = packed, weight
     if is_packed(dtype):
         a = te.compute((*packed.shape[:-1], tile.k), _elements(packed, dtype), name="data_elements")
-        b = te.compute((*weight.shape[:-1], tile.k), _elements(weight, dtype), name="weight_elements")
+        b = te.compute(
+            (*weight.shape[:-1], tile.k), _elements(weight, problem.weight_dtype), name="weight_elements"
+        )
     step = te.reduce_axis((0, e.steps), name="step")
     ky = te.reduce_axis((0, e.kernel[0]), name="ky")
     kx = te.reduce_axis((0, e.kernel[1]), name="kx")
@@ -101,7 +104,7 @@ def finished(  # type: ignore[no-untyped-def]
 
     def element(*index):  # type: ignore[no-untyped-def]
         *at, b, o = index
-        at = [0] * (2 - len(at)) + at
+        at += [0] * (2 - len(at))
         value = product[(*at, b // tile.m, o // tile.n, b % tile.m, o % tile.n)]
         return epilogue.applied(value, index, operands)
 
@@ -120,7 +123,7 @@ def finished(  # type: ignore[no-untyped-def]
 def described(buffers: list[te.Tensor], problem: Problem) -> tirx.PrimFunc:
     """Make the function of a description, with the attributes that its schedule needs."""
     function = te.create_prim_func(buffers)
-    attributes = {TILE: str(problem.tile), DTYPE: problem.dtype}
+    attributes = {TILE: str(problem.tile), DTYPE: problem.dtype, WEIGHT_DTYPE: problem.weight_dtype}
     if problem.fused:
         attributes[OUT_DTYPE] = problem.out_dtype
     return function.with_attrs(attributes)
@@ -135,8 +138,10 @@ def problem_of(func: tirx.PrimFunc) -> Problem:
     block = sch.get(sch.get_sblock("product"))
     by_name = {var.var.name.removeprefix("v_"): var for var in block.iter_vars}
     size = {name: int(var.dom.extent) for name, var in by_name.items()}
-    image = "data_elements" if is_packed(dtype) else "packed"
-    region = next(read for read in block.reads if read.source.name == image).region
+    region, weights = (
+        next(read.region for read in block.reads if read.source.name in names)
+        for names in (("packed", "data_elements"), ("weight", "weight_elements"))
+    )
     y_stride, y_dilation = _linear(region[0].min, by_name["y"].var, by_name["ky"].var)
     x_stride, x_dilation = _linear(region[1].min, by_name["x"].var, by_name["kx"].var)
     return Problem(
@@ -149,9 +154,11 @@ def problem_of(func: tirx.PrimFunc) -> Problem:
             kernel=(size["ky"], size["kx"]),
             stride=(y_stride, x_stride),
             dilation=(y_dilation, x_dilation),
+            shared_weights=not weights[0].min.same_as(by_name["y"].var),
         ),
         Tile.parse(str(func.attrs[TILE])),
         dtype,
+        str(func.attrs[WEIGHT_DTYPE]),
         out_dtype=str(func.attrs.get(OUT_DTYPE, "int32")),
         fused=OUT_DTYPE in func.attrs,
     )

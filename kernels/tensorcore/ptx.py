@@ -13,10 +13,11 @@ from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 from tvm_ffi import structural_walk
 
+from kernels.tensorcore.mma import device_functions
 from kernels.tensorcore.nvrtc import compile_cuda
 
 # TVM 0.27 writes a vector of sixteen equal bytes (the zeros of padding) as make_int4 or make_uint4 of
-# sixteen arguments, which CUDA does not have.
+# sixteen arguments, and one of eight as make_int2 or make_uint2 of eight, which CUDA does not have.
 _PRELUDE = """
 #define WORD(a, b, c, d) \\
   ((unsigned)(unsigned char)(a) | (unsigned)(unsigned char)(b) << 8 | \\
@@ -28,9 +29,17 @@ _PRELUDE = """
     return make_##vector(WORD(b0, b1, b2, b3), WORD(b4, b5, b6, b7), \\
                          WORD(b8, b9, b10, b11), WORD(b12, b13, b14, b15)); \\
   }
+#define EIGHT(vector, byte) \\
+  static __device__ __forceinline__ vector make_##vector( \\
+      byte b0, byte b1, byte b2, byte b3, byte b4, byte b5, byte b6, byte b7) { \\
+    return make_##vector(WORD(b0, b1, b2, b3), WORD(b4, b5, b6, b7)); \\
+  }
 SIXTEEN(int4, signed char)
 SIXTEEN(uint4, unsigned char)
+EIGHT(int2, signed char)
+EIGHT(uint2, unsigned char)
 #undef SIXTEEN
+#undef EIGHT
 #undef WORD
 """
 
@@ -187,7 +196,9 @@ def compile_ptx(scheduled: tirx.PrimFunc, *, name: str, arch: str = "sm_80") -> 
     headers = None if _TRAIT_USED.search(source) else _TRAITS_DECLARED
     entry = str(kernel.attrs["global_symbol"])
     return PtxKernel(
-        text=compile_cuda(_PRELUDE + source, arch=arch, name=name, headers=headers),
+        text=compile_cuda(
+            _PRELUDE + device_functions(source) + source, arch=arch, name=name, headers=headers
+        ),
         entry=entry,
         grid=_three(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES),
         block=_three(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES),

@@ -12,9 +12,10 @@ from typing import Any
 
 from tvm import tirx
 from tvm.s_tir import Schedule
+from tvm.tirx import IndexMap
 
 from kernels.tensorcore.default_tiling import default_tiling
-from kernels.tensorcore.intrinsics import intrinsics
+from kernels.tensorcore.intrinsics import Intrinsics, intrinsics
 from kernels.tensorcore.operands import is_packed, per_item
 from kernels.tensorcore.problem import Problem
 from kernels.tensorcore.product import problem_of
@@ -44,23 +45,25 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     problem = problem_of(func)
     tiling = tiling or default_tiling(problem)
     tiling.check(problem)
-    instruction = intrinsics(problem.tile, problem.dtype)
+    instruction = intrinsics(problem.tile, problem.dtype, problem.weight_dtype)
 
     sch = Schedule(func)
     packed, product, out = (sch.get_sblock(name) for name in ("packed", "product", "out"))
     output = _bind_output(sch, _output_loops(sch, out, problem), tiling)
 
     staged = _stage_sums(sch, out, output, problem, tiling) if problem.fused else None
-    sch.set_scope(product, 0, "wmma.accumulator")
+    sch.set_scope(product, 0, instruction.scopes[2])
     sch.compute_at(product, output.warp, preserve_unit_loops=True)
     y1, x1, row1, column1, row_inner, column_inner, step, ky, kx, channel = sch.get_loops(product)[-10:]
     chunk, step1 = sch.split(step, [None, tiling.chunk])
     outer = [chunk, ky] if tiling.reorder_inner == ("ko", "kh") else [ky, chunk]
     sch.reorder(*outer, kx, step1, y1, x1, row1, column1, row_inner, column_inner, channel)
 
-    a, b = _fragments(sch, product, problem.dtype)
+    a, b = _fragments(sch, product, problem, instruction)
     weight_shared = sch.cache_read(b, 0, "shared")
     sch.set_scope(packed, 0, "shared")
+    for block in (packed, weight_shared):
+        _segment(sch, block, problem)
     sch.compute_at(a, x1, preserve_unit_loops=True)
     a_y, a_x, a_row, a_inner, a_step, a_ky, a_kx, a_channel = sch.get_loops(a)[-8:]
     sch.reorder(a_y, a_x, a_ky, a_kx, a_step, a_row, a_inner, a_channel)
@@ -98,12 +101,15 @@ def _output_loops(sch: Schedule, out: Block, problem: Problem) -> list[Loop]:
     """
     m, n = problem.tile.m, problem.tile.n // per_item(problem.out_dtype)
     places = len(sch.get_loops(out)) - 2
-    if places:
-        sch.transform_block_layout(out, lambda y, x, b, o: (y, x, b // m, o // n, b % m, o % n))
-        return list(sch.get_loops(out))
-    sch.transform_block_layout(out, lambda b, o: (b // m, o // n, b % m, o % n))
+
+    def tiles(*index):  # type: ignore[no-untyped-def]
+        *place, b, o = index
+        return (*place, b // m, o // n, b % m, o % n)
+
+    sch.transform_block_layout(out, IndexMap.from_func(tiles, ndim=places + 2, index_dtype="int32"))
     loops = sch.get_loops(out)
-    return [sch.add_unit_loop(loops[0]), sch.add_unit_loop(loops[0]), *loops]
+    units = [sch.add_unit_loop(loops[places]) for _ in range(2 - places)]
+    return [*loops[:places], *units, *loops[places:]]
 
 
 def _bind_output(sch: Schedule, loops: list[Loop], tiling: Tiling) -> OutputLoops:
@@ -169,25 +175,45 @@ def _stage_sums(sch: Schedule, out: Block, output: OutputLoops, problem: Problem
     return staged
 
 
-def _fragments(sch: Schedule, product: Block, dtype: str) -> tuple[Block, Block]:
+def _fragments(
+    sch: Schedule, product: Block, problem: Problem, instruction: Intrinsics
+) -> tuple[Block, Block]:
     """Let the product read its operands from fragments, which are loaded from what is staged."""
     # Indexed by output place and kernel place apart: TVM 0.27 blockizes an index such as y + ky, a sum of
     # two loops that overlap, into a wrong one (y * KH + ky), and then tensorize fails.
     a = sch.reindex_cache_read(
         product,
         0,
-        "wmma.matrix_a",
+        instruction.scopes[0],
         lambda y, x, row, column, row_inner, column_inner, step, ky, kx, channel: (
             y, x, ky, kx, row, step, row_inner, channel,
         ),
     )  # fmt: skip
-    b = sch.cache_read(product, 1, "wmma.matrix_b")
-    if is_packed(dtype):
-        # Only now may the elements have their own type: what holds fragments needs no bytes.
-        for fragment, elements in ((a, "data_elements"), (b, "weight_elements")):
+    b = sch.cache_read(product, 1, instruction.scopes[1])
+    if is_packed(problem.dtype):
+        for elements in ("data_elements", "weight_elements"):
             sch.compute_inline(sch.get_sblock(elements))
-            sch.unsafe_set_dtype(fragment, 0, dtype)
+        if problem.tile.instruction == "wmma":
+            # Only now may the elements have their own type: what holds fragments needs no bytes.
+            sch.unsafe_set_dtype(a, 0, problem.dtype)
+            sch.unsafe_set_dtype(b, 0, problem.weight_dtype)
     return a, b
+
+
+def _segment(sch: Schedule, block: Block, problem: Problem) -> None:
+    """Lay out the tiles that a block stages as ldmatrix reads them: (segments, rows, 16 bytes)."""
+    if problem.tile.instruction == "wmma" or problem.tile.segments(problem.dtype) == 1:
+        return
+    buffer = sch.get(block).writes[0].source
+    width = 4 if is_packed(problem.dtype) else 16
+
+    def segments(*index):  # type: ignore[no-untyped-def]
+        *tile, row, item = index
+        return (*tile, item // width, row, item % width)
+
+    sch.transform_layout(
+        block, ("write", 0), IndexMap.from_func(segments, ndim=len(buffer.shape), index_dtype="int32")
+    )
 
 
 def extent(sch: Schedule, loop: Loop) -> int:
@@ -210,9 +236,10 @@ def _stage_in_shared(
     in a row: 16 contiguous bytes in global as in shared memory. Neighbouring threads take the rows of a
     tile, so that eight of them write all 32 banks once, and then the k steps, which continue a row.
     """
+    dimensions = len(sch.get_loops(block))
     buffer = sch.get(block).writes[0].source
     sch.compute_at(block, at, preserve_unit_loops=True)
-    *outer, items = sch.get_loops(block)[-len(buffer.shape) :]
+    *outer, items = sch.get_loops(block)[-dimensions:]
     if not contiguous:
         # A thread finds its place by dividing its number: with the powers of two innermost, the other
         # extents are often left to the loop, and none is divided by three.
@@ -220,7 +247,12 @@ def _stage_in_shared(
         outer = [*sorted(tiles, key=lambda loop: _is_power_of_two(extent(sch, loop))), row]
         sch.reorder(*outer)
     item_bytes = 4 if str(buffer.dtype) == "int32" else 1
-    rest, vector = sch.split(items, [None, vector_bytes // item_bytes])
+    segment, rest, vector = sch.split(
+        items, [None, 16 // vector_bytes, vector_bytes // item_bytes], preserve_unit_iters=True
+    )
+    *tiles, row = outer
+    sch.reorder(segment, row, rest)
+    outer = [*tiles, segment, row]
     _, z, y, x = sch.split(sch.fuse(*outer, rest), [None, tiling.block_col_warps, tiling.threads_y, WARP])
     sch.bind(z, "threadIdx.z")
     sch.bind(y, "threadIdx.y")

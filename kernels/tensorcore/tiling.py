@@ -140,6 +140,10 @@ class Tiling:
         if self.stage == "kernel" and self.reorder_inner == ("kh", "ko"):
             raise ValueError("stage = 'kernel' stages all kernel rows at once: ko must be outside kh")
         height, width = self.rectangle
+        if height > 1 and not extents.shared_weights:
+            raise ValueError(
+                f"a block takes {height} rows at a time, which have weights of their own: {self}"
+            )
         for what, extent, factor in (
             ("output rows", extents.height, height),
             ("output columns", extents.width, width),

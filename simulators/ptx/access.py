@@ -14,10 +14,13 @@ from simulators.ptx.forms import Reader, Site
 from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype, same_bits
 from simulators.ptx.races import Watched
 from simulators.ptx.syntax import Address, Operand, Symbol
-from simulators.ptx.traffic import sectors, transactions
+from simulators.ptx.traffic import WORD, sectors, transactions
 
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
+
+# Accesses of so few items are remembered by their pattern.
+SMALL = 1 << 13
 
 Addresses = Callable[[], np.ndarray]
 
@@ -41,6 +44,7 @@ class Port:
         self.items_per_warp = items_per_warp
         self.polls = polls
         self.arrange = arrange
+        self._costs: dict[tuple, tuple[int, int]] = {}
 
     def load(self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None) -> np.ndarray:
         """Load the items at some addresses; threads outside of the mask read zero.
@@ -81,15 +85,21 @@ class Port:
 
     def begin_store(
         self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None
-    ) -> Access:
-        """Resolve, count and check a store to shared memory that will be done later."""
+    ) -> tuple[Access, int]:
+        """Resolve, count and check a store to shared memory that will be done later; also its stamp."""
         self._count(group, self.space, "store", None)
         access = self._resolved(group, key, addresses, mask)
         self._observe(group, self.space, access, "store")
+        if group.races is None:
+            return access, 0
+        history, index = group.shared.history(access)
+        return access, group.races.begin_copy(history, self._watched(self.space, 0), index, access.keep)
+
+    def mark_store(self, group: "Group", access: Access, stamp: int) -> None:
+        """Remember again that a store was begun and is not done."""
         if group.races is not None:
             history, index = group.shared.history(access)
-            group.races.begin_copy(history, self._watched(self.space, 0), index, access.keep)
-        return access
+            group.races.copy_under_way(history, self._watched(self.space, 0), index, access.keep, stamp)
 
     def end_store(self, group: "Group", access: Access, value: np.ndarray) -> None:
         """Do a store to shared memory that was begun before."""
@@ -182,9 +192,19 @@ class Port:
             if self.arrange is not None:
                 index = self.arrange(index)
                 keep = None if keep is None else self.arrange(np.broadcast_to(keep, access.index.shape))
-            most, least = transactions(index, self.size, keep)
+            most, least = self._transactions(index, keep)
             return most * times, least * times
         return sectors(index, self.size, keep) * times, 0
+
+    def _transactions(self, index: np.ndarray, keep: np.ndarray | None) -> tuple[int, int]:
+        """Count transactions; what only lies some words further on takes as many."""
+        if keep is not None or index.size > SMALL:
+            return transactions(index, self.size, keep)
+        first = int(index.flat[0])
+        key = (first * self.size % WORD, index.shape, (index - first).tobytes())
+        if key not in self._costs:
+            self._costs[key] = transactions(index, self.size, keep)
+        return self._costs[key]
 
     def _count(self, group: "Group", space: str, what: str, part: np.ndarray | None) -> None:
         """Add the bytes that active threads (or those of a part of them) move."""

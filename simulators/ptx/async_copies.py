@@ -26,6 +26,7 @@ class _Copy:
     value: np.ndarray
     threads: np.ndarray | None
     number: np.ndarray
+    stamp: int
 
 
 class AsyncCopies:
@@ -36,9 +37,9 @@ class AsyncCopies:
         # How many copy groups each thread has committed; length 1 on axes along which that does not vary.
         self._committed = np.zeros((1, 1, 1), np.int64)
 
-    def issue(self, group: "Group", port: Port, access: Access, value: np.ndarray) -> None:
+    def issue(self, group: "Group", port: Port, access: Access, value: np.ndarray, stamp: int) -> None:
         """Start copies to shared memory by the threads that run."""
-        self._under_way.append(_Copy(port, access, value, group.mask, self._committed))
+        self._under_way.append(_Copy(port, access, value, group.mask, self._committed, stamp))
 
     def commit(self, group: "Group") -> None:
         """End the copy group of each thread that runs; the next copies belong to its next one."""
@@ -53,6 +54,14 @@ class AsyncCopies:
     def wait_all(self, group: "Group") -> None:
         """Land all copies of the threads that run, committed or not."""
         self._land(group, self._committed + 1)
+
+    def mark(self, group: "Group") -> None:
+        """Tell the watcher of races again what is under way."""
+        for copy in self._under_way:
+            access = copy.access
+            if copy.threads is not None:
+                access = group.shared.restricted(access, copy.threads)
+            copy.port.mark_store(group, access, copy.stamp)
 
     def _land(self, group: "Group", below: np.ndarray) -> None:
         left = []
@@ -69,5 +78,5 @@ class AsyncCopies:
             else:
                 access = group.shared.restricted(copy.access, concerned)
                 copy.port.end_store(group, access, copy.value)
-                left.append(_Copy(copy.port, copy.access, copy.value, rest, copy.number))
+                left.append(_Copy(copy.port, copy.access, copy.value, rest, copy.number, copy.stamp))
         self._under_way = left

@@ -156,6 +156,16 @@ class Group:
         self._ranks[here] = there[here]
         return RESCHEDULE
 
+    def _passed(self, blocks: np.ndarray | None) -> None:
+        """Some blocks, or all, have passed a barrier."""
+        if self.races is None:
+            return
+        everywhere = blocks is None or bool(blocks.all())
+        self.races.barrier(None if everywhere else blocks)
+        if everywhere:
+            self.shared.new_interval()
+            self.copies.mark(self)
+
     def _rank_of(self, pc: int) -> int:
         return END if pc == END else self.program.rank[pc]
 
@@ -172,8 +182,8 @@ class Group:
             complete = self._waiting & ~(self._ranks != END).any(axis=(1, 2), keepdims=True)
             self._ranks[complete] = self._resume[complete]
             self._waiting = self._waiting & ~complete
-            if self.races is not None and complete.any():
-                self.races.barrier(complete.any(axis=(1, 2), keepdims=True))
+            if complete.any():
+                self._passed(complete.any(axis=(1, 2), keepdims=True))
         low = int(self._ranks.min())
         if low == END:
             return END
@@ -197,8 +207,7 @@ class Group:
     def barrier(self, following: int) -> int | None:
         """Every thread of a block that has not left arrives before any goes on."""
         if self._ranks is None:
-            if self.races is not None:
-                self.races.barrier(None)
+            self._passed(None)
             return None
         here = self.everybody()
         elsewhere = ((self._ranks != END) | self._waiting) & ~here

@@ -258,9 +258,20 @@ class SharedMemory:
         self.blocks, self.size = blocks, size
         self.row = _power_of_two(size)
         self.items = _items(np.zeros((blocks, self.row), np.uint8))
-        # For each byte 1 once it has been written.
-        self.marks = _items(np.zeros((blocks, self.row), np.uint8))
+        # For each byte 1 once it has been written: one row for each block, or one while all blocks do alike.
+        self.marks = _items(np.zeros((1, self.row), np.uint8))
+        self._initialised = size == 0
         self._history = History(self.row)
+
+    def new_interval(self) -> None:
+        """Note that all threads have met: races begin anew, and blocks may be alike again."""
+        self._history.forget()
+        if self._initialised:
+            return
+        marks = self.marks[1]
+        if marks.shape[0] > 1 and (marks == marks[:1]).all():
+            self.marks = _items(marks[:1].copy())
+        self._initialised = bool(self.marks[1][:, : self.size].all())
 
     def history(self, access: Access) -> tuple[History, np.ndarray]:
         """Give the history of the memory, and the indices of an access in it."""
@@ -308,7 +319,7 @@ class SharedMemory:
 
     def load(self, access: Access, findings: Findings) -> np.ndarray:
         """Gather, blocks first; threads that do not access read zero."""
-        if findings.check and not access.settled:
+        if findings.check and not access.settled and not self._initialised:
             self._check_initialised(access, findings)
         return self.contents(access)
 
@@ -323,10 +334,15 @@ class SharedMemory:
         if not access.by_row:
             return items.reshape(-1).take(access.index)
         if access.run is not None:
-            return items[:, access.run].reshape(self.blocks, *access.index.shape).copy()
+            return items[:, access.run].reshape(items.shape[0], *access.index.shape).copy()
         return items.take(access.index, axis=1)
 
+    def _spread_marks(self, access: Access) -> None:
+        if not access.by_row and self.marks[1].shape[0] == 1 < self.blocks:
+            self.marks = _items(np.repeat(self.marks[1], self.blocks, axis=0))
+
     def _check_initialised(self, access: Access, findings: Findings) -> None:
+        self._spread_marks(access)
         marks = np.ascontiguousarray(self._gather(self.marks[access.size], access))
         ready = marks.view(np.uint8).reshape(*marks.shape, access.size).all(axis=-1)
         if access.keep is not None:
@@ -334,28 +350,25 @@ class SharedMemory:
         if ready.all():
             access.settled = True
         else:
-            address = access.index * access.size & (self.row - 1)
-            findings.note(
-                "uninitialised",
-                np.asarray(~ready),
-                np.broadcast_to(address, ready.shape),
-                access.size,
-                "shared",
-            )
+            address = access.by_block * access.size & (self.row - 1)
+            shape = np.broadcast_shapes(ready.shape, address.shape)
+            missing, address = np.broadcast_to(~ready, shape), np.broadcast_to(address, shape)
+            findings.note("uninitialised", missing, address, access.size, "shared")
 
     def store(self, access: Access, value: np.ndarray, findings: Findings) -> None:
         """Scatter; where several threads of a block write one item, the last one's value stays."""
         self._scatter(self.items[access.size], access, value)
-        if findings.check and not access.settled:
+        if findings.check and not access.settled and not self._initialised:
+            self._spread_marks(access)
             self._scatter(self.marks[access.size], access, ALL_ONE[access.size].reshape(1, 1, 1))
             access.settled = True
 
     def _scatter(self, items: np.ndarray, access: Access, value: np.ndarray) -> None:
         if access.by_row:
-            shape = (self.blocks, *access.index.shape)
+            shape = (items.shape[0], *access.index.shape)
             rows = np.broadcast_to(value.reshape(value.shape + (1,) * (len(shape) - value.ndim)), shape)
             items[:, access.run if access.run is not None else access.index.ravel()] = rows.reshape(
-                self.blocks, -1
+                items.shape[0], -1
             )
         else:
             _scatter(items.reshape(-1), access, value)

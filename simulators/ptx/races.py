@@ -98,6 +98,14 @@ class History:
             np.repeat(a, repeats, axis=axis) for a in (self.written, self.read, self.read_before)
         )
 
+    def forget(self) -> None:
+        """Forget all: what has happened is in order with whatever comes."""
+        if any(self.used.values()):
+            places = self.written.shape[1]
+            self.rows = 1
+            self.used = {"write": False, "read": False}
+            self.written, self.read, self.read_before = (np.zeros((1, places), np.int64) for _ in range(3))
+
     def refine(self, size: int) -> None:
         """Make places no larger than an access."""
         if size < self.granule:
@@ -199,14 +207,21 @@ class Races:
 
     def begin_copy(
         self, history: History, watched: Watched, index: np.ndarray, keep: np.ndarray | None
-    ) -> None:
-        """Check and remember a copy that goes on until its threads wait for it."""
+    ) -> int:
+        """Check and remember a copy that goes on until its threads wait for it; returns its stamp."""
         accessors = self._accessors(history, watched, index, keep)
         self._check_write(accessors, None)
         stamp = self.log.stamp_under_way(watched.pc) | _UNDER_WAY
         overwritten = self._remember_write(accessors, stamp)
         if overwritten is not None:
             self._check(accessors, overwritten, ("written", "written"))
+        return stamp
+
+    def copy_under_way(
+        self, history: History, watched: Watched, index: np.ndarray, keep: np.ndarray | None, stamp: int
+    ) -> None:
+        """Remember again a copy that was begun before and still goes on."""
+        self._remember_write(self._accessors(history, watched, index, keep), stamp)
 
     def land(self, history: History, watched: Watched, index: np.ndarray, keep: np.ndarray | None) -> None:
         """Remember that a copy under way has been waited for."""

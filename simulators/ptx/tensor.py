@@ -58,23 +58,24 @@ def multiply_accumulate(
     def step(group: "Group") -> None:
         whole_warps(group)
         rows = read_fragment(group, a).factor(tile_a)
-        columns = read_fragment(group, b).factor(tile_b)
+        columns = read_fragment(group, b).right_factor(tile_b)
         addend = read_fragment(group, c).accumulator(tile_c)
         products = product(rows, columns)
         if saturate:
             total = np.clip(products.astype(np.int64) + addend, _INT32.min, _INT32.max).astype(np.int32)
         else:
-            total = products.astype(np.int32) + addend
+            total = products.astype(np.int32)
+            total = np.add(total, addend, out=total if addend.size <= total.size else None)
         write_fragment(group, d, total, tile_d)
 
     return step
 
 
 def _products(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return np.matmul(rows, columns.swapaxes(2, 3))
+    return np.matmul(rows, columns)
 
 
 def _differing(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Count the bits in which rows and columns differ: the ones of both, less twice the ones they share."""
-    ones = rows.sum(axis=3)[:, :, :, None] + columns.sum(axis=3)[:, :, None, :]
+    ones = rows.sum(axis=3)[:, :, :, None] + columns.sum(axis=2)[:, :, None, :]
     return ones - 2 * _products(rows, columns)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulators.report import Finding, Report
+from simulators.vta.config import Config
 from simulators.vta.machine import Machine
-from simulators.vta.profiles import PROFILES
+from simulators.vta.profiles import PROFILES, profile_of
 from simulators.vta.program import Program
 
 REFERENCE = "fsim"
@@ -33,10 +34,47 @@ class Comparison:
     findings: list[Finding]
 
     @property
+    def reference(self) -> tuple[dict[str, np.ndarray], Report]:
+        """Outputs and report of the functional simulator's profile."""
+        found = self.backends[REFERENCE]
+        assert found.report is not None, "every configuration has a functional simulator"
+        return found.outputs, found.report
+
+    @property
     def dependent(self) -> list[str]:
         """The profiles on which results or findings are not those of the functional simulator."""
         named = {each.where.split(",")[0] for each in self.findings}
         return [name for name in self.backends if name in named]
+
+
+class Backends:
+    """One machine of each profile, which run the same programs one after another, as boards would.
+
+    ValueError for a profile that does not exist; one that has no machine of this configuration is refused
+    by each comparison.
+    """
+
+    def __init__(self, config: Config, profiles: Sequence[str] = tuple(PROFILES)) -> None:
+        self._machines: dict[str, Machine | str] = {}
+        for name in (REFERENCE, *(each for each in profiles if each != REFERENCE)):
+            profile_of(name)
+            try:
+                self._machines[name] = Machine(config, name)
+            except ValueError as error:
+                self._machines[name] = str(error)
+
+    def run(self, program: Program, arrays: Mapping[str, np.ndarray]) -> Comparison:
+        """Run a program on each; ValueError as for `Program.run`."""
+        backends = {
+            name: Backend({}, None, refused=machine)
+            if isinstance(machine, str)
+            else Backend(*program.run(machine, arrays))
+            for name, machine in self._machines.items()
+        }
+        findings = []
+        for name in list(backends)[1:]:
+            findings += _differences(name, backends[REFERENCE], backends[name])
+        return Comparison(backends, findings)
 
 
 def compare(
@@ -45,22 +83,9 @@ def compare(
     """Run a program on the functional simulator's profile and on others, each on a machine of its own.
 
     arrays: the program's arguments. What another profile stores or notices and the functional simulator
-    does not becomes a finding, the other way round too. ValueError as for `Program.run` and `Machine`.
+    does not becomes a finding, the other way round too. ValueError as for `Program.run` and `Backends`.
     """
-    backends = {}
-    for name in (REFERENCE, *(each for each in profiles if each != REFERENCE)):
-        try:
-            machine = Machine(program.config, name)
-        except ValueError as error:
-            if name not in PROFILES:
-                raise
-            backends[name] = Backend({}, None, refused=str(error))
-            continue
-        backends[name] = Backend(*program.run(machine, arrays))
-    findings = []
-    for name in list(backends)[1:]:
-        findings += _differences(name, backends[REFERENCE], backends[name])
-    return Comparison(backends, findings)
+    return Backends(program.config, profiles).run(program, arrays)
 
 
 def _differences(name: str, reference: Backend, backend: Backend) -> list[Finding]:

@@ -82,6 +82,12 @@ class Product:
         return self.dst.nbytes + self.src.nbytes + self.wgt.nbytes
 
     @cached_property
+    def block(self) -> slice | None:
+        """What selects all accumulators, where they follow one another, channel block by channel block."""
+        found = span(self.dst.reshape(-1))
+        return found if isinstance(found, slice) else None
+
+    @cached_property
     def targets(self) -> list[np.ndarray | slice]:
         """What selects the accumulators of each channel block."""
         return [span(each) for each in self.dst]
@@ -128,14 +134,15 @@ def _products(flat: list[np.ndarray], pixel_dst: np.ndarray, pixel_src: np.ndarr
         stacked = np.stack([each for _, each, _ in groups])
         targets = np.array([each for each, _, _ in groups])
         by_pixels.setdefault((len(groups), stacked.tobytes()), []).append((targets, stacked, groups[0][2]))
-    return [
-        Product(
-            dst=np.stack([(targets[:, None] + pixel_dst).ravel() for targets, _, _ in channels]),
-            src=(channels[0][1][:, None, :] + pixel_src[None, :, None]).reshape(-1, channels[0][1].shape[1]),
-            wgt=np.stack([weights for _, _, weights in channels]),
-        )
-        for channels in by_pixels.values()
-    ]
+    products = []
+    for channels in by_pixels.values():
+        dst = np.stack([(targets[:, None] + pixel_dst).ravel() for targets, _, _ in channels])
+        src = (channels[0][1][:, None, :] + pixel_src[None, :, None]).reshape(-1, channels[0][1].shape[1])
+        wgt = np.stack([weights for _, _, weights in channels])
+        # In the order of ACC the accumulators of a product are often one slice.
+        rows, columns = np.argsort(dst[:, 0], kind="stable"), np.argsort(dst[0], kind="stable")
+        products.append(Product(dst[rows][:, columns], src[columns], wgt[rows]))
+    return products
 
 
 def run_gemm(
@@ -164,6 +171,10 @@ def run_gemm(
             wrapped = whole.astype(acc.dtype, copy=False).reshape(pixels, batch, channels, block_out)
             if scale != 1:
                 wrapped *= acc.dtype.type(scale)
+            if product.block is not None:
+                whole_block = acc[product.block].reshape(channels, pixels, batch, block_out)
+                whole_block += wrapped.transpose(2, 0, 1, 3)
+                continue
             for channel, target in enumerate(product.targets):
                 acc[target] += wrapped[:, :, channel]
 

@@ -45,6 +45,14 @@ class _Stream:
     names: list[tuple[int, int]]
     links: Links
     illegal: list[tuple[int, str]]
+    orders: dict[tuple[int, ...], Order] = field(default_factory=dict)
+
+    def order(self, tokens: tuple[int, ...]) -> Order:
+        """The order in which, of the instructions that may go, the first of the stream goes."""
+        if tokens not in self.orders:
+            self.orders.clear()
+            self.orders[tokens] = order_of(self.links, tokens)
+        return self.orders[tokens]
 
 
 @dataclass
@@ -168,8 +176,10 @@ class _Run:
     def report(self) -> RunReport:
         """Run the stream, and report: errors first, then warnings."""
         machine, stream = self.machine, self.stream
-        choose: Choice = at_random(machine.seed) if machine.schedule == "random" else min
-        order = machine.order(stream, choose)
+        if machine.schedule == "random":
+            order = machine.order(stream, at_random(machine.seed))
+        else:
+            order = stream.order(tuple(machine.tokens.values()))
         others = machine.schedule == "adversarial"
         before = (machine.sram.copy(), self.dram.copy()) if others else None
         execution = machine.execution(stream, machine.sram, self.dram)
@@ -185,7 +195,7 @@ class _Run:
         if before is not None and done == len(order.sequence):
             self._try_others(order, *before)
         machine.tokens = dict(zip(QUEUES, tokens, strict=True))
-        if done == len(order.sequence) and not order.waiting and done:
+        if done == len(order.sequence) and not order.waiting and self._ends(order):
             self._warn_of_tokens(order.sequence[-1])
         self._warn_of_elements(execution)
         return RunReport(execution.counters, self.findings, stream, order, machine.config)
@@ -227,14 +237,18 @@ class _Run:
             message = "the stream has no instructions"
             self.findings.append(Finding("no-finish", "error", "the stream", message))
             return
-        last = order.sequence[-1]
-        if isinstance(instructions[last], Finish):
+        if self._ends(order):
             return
+        last = order.sequence[-1]
         finishes = [index for index, each in enumerate(instructions) if isinstance(each, Finish)]
         if finishes:
             self._error("no-finish", last, f"executed after the FINISH at instruction {finishes[-1]}")
         else:
             self._error("no-finish", last, "the stream ends here, and has no FINISH")
+
+    def _ends(self, order: Order) -> bool:
+        """Whether what is executed last is FINISH."""
+        return bool(order.sequence) and isinstance(self.stream.instructions[order.sequence[-1]], Finish)
 
     def _explain_deadlock(self, order: Order) -> None:
         states, executed = [], set(order.sequence)
@@ -256,16 +270,16 @@ class _Run:
     def _judge_finish(self, order: Order) -> None:
         """Say where the program may have ended before another engine has."""
         links = self.stream.links
-        finishes = [i for i in order.sequence if isinstance(self.stream.instructions[i], Finish)]
-        if order.waiting or not finishes or order.sequence[-1] != finishes[-1]:
+        if order.waiting or not self._ends(order):
             return
+        finish = order.sequence[-1]
         for engine, members in enumerate(links.queue):
-            finished = int(order.before[finishes[-1], engine])
+            finished = int(order.before[finish, engine])
             if engine != COMPUTE and finished < len(members):
                 self._error(
                     "hazard",
                     members[finished],
-                    f"no token orders it before {self._where(finishes[-1])}, which may end the program "
+                    f"no token orders it before {self._where(finish)}, which may end the program "
                     "while it is still to be executed",
                 )
 

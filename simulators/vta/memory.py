@@ -7,6 +7,7 @@ or loses bits without a word, this one says so.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,6 +40,11 @@ COUNTERS = {
 
 def element_bytes(memory: int, config: Config) -> int:
     """Bytes in DRAM of one element of a memory."""
+    return _element_bytes(config)[memory]
+
+
+@lru_cache(maxsize=64)
+def _element_bytes(config: Config) -> dict[int, int]:
     return {
         Memory.UOP: UOP_BYTES,
         Memory.WGT: config.wgt_bytes,
@@ -46,7 +52,7 @@ def element_bytes(memory: int, config: Config) -> int:
         Memory.ACC: config.acc_bytes,
         Memory.OUT: config.inp_bytes,
         Memory.ACC_8BIT: config.inp_bytes,
-    }[Memory(memory)]
+    }
 
 
 @dataclass
@@ -105,7 +111,7 @@ def _low(values: np.ndarray, bits: int, dtype: np.dtype) -> np.ndarray:
     """The low bits of integers, as signed numbers."""
     low = values.astype(dtype)
     gone = 8 * dtype.itemsize - bits
-    return low >> gone if gone == 0 else (low << gone) >> gone
+    return (low << gone) >> gone if gone else low
 
 
 def low_bits(values: np.ndarray, config: Config) -> np.ndarray:
@@ -167,19 +173,22 @@ def _as_read(load: Load, profile: Profile) -> tuple[Load | None, str]:
     """Return the LOAD that a backend makes of one, or None for nothing, and the behaviour that changed it."""
     kind = load.memory_type
     pads = any((load.y_pad_0, load.y_pad_1, load.x_pad_0, load.x_pad_1))
-    unpadded = replace(load, y_pad_0=0, y_pad_1=0, x_pad_0=0, x_pad_1=0)
     if kind == Memory.ACC_8BIT and profile.acc_8bit == "nothing":
         return None, "acc_8bit" if load.x_size else ""
     if kind == Memory.UOP and profile.uop_load != "rows" and load.x_size and (pads or load.y_size != 1):
-        one = replace(unpadded, y_size=1) if profile.uop_load == "one-row" else load
+        one = replace(_unpadded(load), y_size=1) if profile.uop_load == "one-row" else load
         return one, "uop_load"
     if kind == Memory.WGT and profile.weight_pads != "zeros" and pads and load.x_size:
-        return (unpadded if profile.weight_pads == "ignored" else load), "weight_pads"
+        return (_unpadded(load) if profile.weight_pads == "ignored" else load), "weight_pads"
     if load.x_size == 0:
         known = profile.empty_load == "nothing"
         writes = profile.empty_load == "pads" and kind in (Memory.INP, Memory.ACC) and pads
         return (load if writes else None), ("empty_load" if pads and not known else "")
     return load, ""
+
+
+def _unpadded(load: Load) -> Load:
+    return replace(load, y_pad_0=0, y_pad_1=0, x_pad_0=0, x_pad_1=0)
 
 
 def plan_load(load: Load, config: Config, profile: Profile) -> Transfer | None:

@@ -44,9 +44,12 @@ def engine_of(instruction: Instruction) -> str:
 
 def names_no_engine(instruction: Instruction) -> bool:
     """Whether a dependency flag names a neighbour that the instruction's engine has not."""
-    raised = (instruction.pop_prev, instruction.pop_next, instruction.push_prev, instruction.push_next)
-    queues = _FLAGS[ENGINES.index(engine_of(instruction))]
-    return any(flag and queue == _NONE for flag, queue in zip(raised, queues, strict=True))
+    match engine_of(instruction):
+        case "load":
+            return instruction.pop_prev or instruction.push_prev
+        case "store":
+            return instruction.pop_next or instruction.push_next
+    return False
 
 
 def _tokens_of(engine: int, flags: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -109,8 +112,11 @@ class Order:
     tokens: list[int]
 
 
-def order_of(links: Links, tokens: Sequence[int], choose: Choice = min) -> Order:
-    """Let the engines take turns until none can go on; `choose` picks among the instructions that may go."""
+def order_of(links: Links, tokens: Sequence[int], choose: Choice | None = None) -> Order:
+    """Let the engines take turns until none can go on.
+
+    choose picks among the instructions that may go; without it that is the first of the stream.
+    """
     count = len(links.engine)
     left = list(tokens)
     put: tuple[deque[int], ...] = tuple(deque() for _ in QUEUES)
@@ -123,10 +129,15 @@ def order_of(links: Links, tokens: Sequence[int], choose: Choice = min) -> Order
     engine_at, pops_at, pushes_at, queue = links.engine, links.pops, links.pushes, links.queue
     candidates = [members[0] if members else count for members in queue]
     while True:
-        ready = [i for i in candidates if i < count and all(left[q] for q in pops_at[i])]
+        ready = []
+        for head in sorted(candidates):
+            if head < count and all(map(left.__getitem__, pops_at[head])):
+                ready.append(head)
+                if choose is None:
+                    break
         if not ready:
             break
-        index = ready[0] if len(ready) == 1 else choose(ready)
+        index = ready[0] if choose is None or len(ready) == 1 else choose(ready)
         engine = engine_at[index]
         clock = last[engine]
         if pops_at[index]:

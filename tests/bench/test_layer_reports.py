@@ -13,7 +13,7 @@ from tests.bench.integer_graphs import ConvCase, convolution, dense, module_of
 TAKEN = [
     ("tensorcore", "int8", "int8", "fixed", "wmma.mma m8n32k16 s8"),
     ("tensorcore", "uint8", "uint8", "fixed", "wmma.mma m8n32k16 u8"),
-    ("hexagon", "uint8", "int8", "fixed", "vrmpybusv"),
+    ("hexagon", "uint8", "int8", "fixed", "vrmpyub"),
     ("hexagon", "uint8", "uint8", "fixed", "vrmpyub"),
     ("vta", "int8", "int8", "pow2", "GEMM"),
 ]
@@ -154,3 +154,16 @@ def test_a_convolution_in_another_layout_is_read_where_the_target_can() -> None:
         Unsupported, match="conv: its layout is HWNC, which the passes of hexagon do not read"
     ):
         transform(module, "hexagon")
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    data = relax.Var("data", relax.TensorType((1, 4), "int8"))
+    first, second = relax.DataflowVar("x", data.ty), relax.Var("x", data.ty)
+    bindings = [
+        relax.VarBinding(first, relax.op.nn.relu(data)),
+        relax.VarBinding(second, relax.op.nn.relu(first)),
+    ]
+    body = relax.SeqExpr([relax.DataflowBlock(bindings)], second)
+    module = tvm.IRModule({"main": relax.Function([data], body, data.ty)})
+    with pytest.raises(Unsupported, match="two tensors are named x"):
+        transform(relax.transform.Normalize()(module), "tensorcore")

@@ -7,6 +7,7 @@ import pytest
 import tvm
 from tvm import relax
 
+import bench
 from bench import workloads
 from bench.compare.mismatch import find_pass_mismatch
 from bench.evaluate import evaluate, evaluate_all
@@ -147,6 +148,20 @@ def test_a_resnet_in_four_bits() -> None:
     assert find_pass_mismatch(transformed, evaluated, original) is None
     assert np.std(original["dense"]) > 1
     assert all(layer.instruction for layer in transformed.report)
+
+
+@pytest.mark.parametrize("device", ["sim", pytest.param("host", marks=pytest.mark.slow)])
+def test_four_and_eight_bits_on_a_device(device: str) -> None:
+    workload = workloads.load("digits", batch=3)
+    module = quantize(workload.module, workload.calibration, bits=4, eight_bit_layers=["conv1"])
+    verdict = bench.run(module, quantize_input(module, workload.images), "tensorcore", device)
+    assert (verdict.verdict, verdict.findings) == ("exact", [])
+    assert [layer.instruction for layer in verdict.layers] == [
+        "wmma.mma m8n32k16 s8",
+        *["wmma.mma m8n8k32 s4"] * 4,
+    ]
+    if device == "sim":
+        assert all(layer.count for layer in verdict.layers)
 
 
 ERRORS = [

@@ -295,3 +295,15 @@ def test_a_recast_resnet_computes_in_integers() -> None:
     layers = [c for c in calls if isinstance(c, relax.Call) and c.op.name == "relax.nn.conv2d"]
     assert [str(layer.ty.dtype) for layer in layers] == ["float32"] + ["int32"] * 19
     assert evaluate(got, workload.images).shape == (1, 1000)
+
+
+def test_no_two_tensors_share_a_name() -> None:
+    def before(emit, data, weight):  # type: ignore[no-untyped-def]
+        return emit("lv1", op.nn.conv2d(emit("lv", plain(emit, data, weight)), weight, padding=1))
+
+    once = recast(one(before), "int8", "int32", skip_layers=[0])
+    for module in (once, recast(once, "int4", "int32", skip_layers=[1])):
+        names = [binding.var.name for block in module["main"].body.blocks for binding in block.bindings]
+        assert len(set(names)) == len(names)
+        assert "lv1" in names
+    assert "lv1_int32" in [binding.var.name for binding in once["main"].body.blocks[0].bindings]

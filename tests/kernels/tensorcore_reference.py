@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.tensorcore.intrinsics import default_tile
+from kernels.tensorcore.tile import default_tile
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Conv:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     dtype: str = "int8"
+    weight_dtype: str | None = None
+
+    @property
+    def of_weight(self):
+        return self.weight_dtype or self.dtype
 
     @property
     def data_shape(self):
@@ -32,7 +37,7 @@ class Conv:
         return (*self.kernel, self.out_channels, self.in_channels)
 
     def options(self):
-        names = ("out_channels", "kernel", "strides", "padding", "dilation", "dtype")
+        names = ("out_channels", "kernel", "strides", "padding", "dilation", "dtype", "weight_dtype")
         return {name: getattr(self, name) for name in names}
 
 

@@ -8,11 +8,10 @@ import tvm
 from tvm import te
 
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
-from kernels.tensorcore.intrinsics import HOUSE_TILE, SUBBYTE_TILE, SUPPORTED, Tile, default_tile, intrinsics
-from kernels.tensorcore.packing import conv2d_weight
 from kernels.tensorcore.problem import Extents
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.tile import HOUSE_TILE, SUBBYTE_TILE, default_tile
 from kernels.tensorcore.tiling import Tiling
 from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, stored
 
@@ -25,17 +24,23 @@ CASES = {
     "uint8": Conv(4, 5, 8, 16, 32, (2, 3), padding=(1, 1, 1, 1), dtype="uint8"),
     "int4": Conv(4, 5, 8, 32, 8, (2, 3), padding=(1, 0, 1, 2), strides=(1, 2), dtype="int4"),
     "uint4": Conv(4, 5, 16, 64, 24, (1, 1), dtype="uint4"),
+    "uint8 by int8": Conv(3, 3, 8, 16, 8, (2, 2), dtype="uint8", weight_dtype="int8"),
+    "int4 by uint4": Conv(3, 3, 8, 32, 8, (2, 2), dtype="int4", weight_dtype="uint4"),
     "1x1, stride 2 and 3, padding": Conv(5, 7, 8, 16, 32, (1, 1), strides=(2, 3), padding=(1, 2, 0, 1)),
 }
 
 
 @pytest.mark.parametrize("conv", CASES.values(), ids=CASES)
 def test_description_built_for_the_cpu_equals_int64_convolution(conv):
-    data, weight = operands(conv.data_shape, conv.dtype, 1), operands(conv.weight_shape, conv.dtype, 2)
+    data, weight = operands(conv.data_shape, conv.dtype, 1), operands(conv.weight_shape, conv.of_weight, 2)
     expected = conv2d(conv, data, weight)
     built = tvm.compile(conv2d_primfunc(conv.data_shape, **conv.options()), target="llvm")
     out = tvm.runtime.tensor(np.full(expected.shape, -7, np.int32))
-    built(tvm.runtime.tensor(stored(data, conv.dtype)), tvm.runtime.tensor(pack(weight, conv.dtype)), out)
+    built(
+        tvm.runtime.tensor(stored(data, conv.dtype)),
+        tvm.runtime.tensor(pack(weight, conv.of_weight, default_tile(conv.dtype, conv.of_weight))),
+        out,
+    )
     np.testing.assert_array_equal(out.numpy(), expected)
 
 
@@ -72,26 +77,6 @@ ILLEGAL = {
 def test_illegal_layers_are_refused_by_name(conv, message):
     with pytest.raises(ValueError, match=message):
         conv2d_primfunc(conv.data_shape, **conv.options())
-
-
-def test_only_tiles_of_the_table_have_intrinsics():
-    with pytest.raises(
-        ValueError, match=r"no WMMA intrinsic for m8n8k32 int8: supported are .*m16n16k16 int8"
-    ):
-        intrinsics(SUBBYTE_TILE, "int8")
-    for tile, dtype in SUPPORTED:
-        assert intrinsics(tile, dtype).multiply.endswith(f"{tile}.{dtype}.multiply")
-
-
-def test_layout_names_follow_the_tile():
-    assert conv2d_weight(default_tile("uint8")) == "HWOI32o16i"
-    assert conv2d_weight(default_tile("int4")) == "HWOI8o32i"
-
-
-def test_a_tile_is_read_as_it_is_spelled():
-    assert Tile.parse(str(HOUSE_TILE)) == HOUSE_TILE
-    with pytest.raises(ValueError, match="'8x32x16' is no tile"):
-        Tile.parse("8x32x16")
 
 
 def test_extents_are_read_from_the_function():

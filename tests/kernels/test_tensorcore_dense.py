@@ -5,8 +5,6 @@ import pytest
 import tvm
 
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
-from kernels.tensorcore.intrinsics import default_tile
-from kernels.tensorcore.packing import dense_weight
 from kernels.tensorcore.problem import Extents
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import compile_ptx
@@ -39,11 +37,9 @@ def test_a_type_without_instruction_is_refused():
         dense_primfunc((8, 16), units=32, dtype="float16")
 
 
-def test_extents_and_layout_name():
+def test_extents_are_read_from_the_function():
     extents = problem_of(dense_primfunc((24, 64), units=96)).extents
     assert extents == Extents(rows=3, columns=3, steps=4)
-    assert dense_weight(default_tile("int8")) == "NK32n16k"
-    assert dense_weight(default_tile("int4")) == "NK8n32k"
 
 
 def test_a_tiling_that_does_not_divide_the_layer_is_refused():

@@ -12,6 +12,7 @@ from kernels.tensorcore.dense import dense_primfunc, schedule_dense
 from kernels.tensorcore.epilogue import NO_EPILOGUE, RANGES, Bias, Clip, Epilogue, Relu, Requantize, Residual
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.tile import Tile
 from kernels.tensorcore.tiling import Tiling, result_alignment
 from simulators import ptx
 from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, stored, wrap
@@ -190,6 +191,28 @@ def test_a_dense_layer_has_epilogues_too(dtype, out_dtype):
     buffers = {"data": stored(data, dtype), "weight": pack(weight, dtype), **extra}
     launched(compile_ptx(schedule_dense(function), name="fused"), buffers, out)
     np.testing.assert_array_equal(out, expected)
+
+
+MMA = {"m16n8k64": ("int4", "uint4"), "m16n8k32": ("int8", "int8"), "m8n8k32": ("uint4", "int4")}
+
+
+@pytest.mark.parametrize("shape", MMA)
+def test_mma_finishes_alike(shape):
+    dtype, weight_dtype = MMA[shape]
+    tile, steps = Tile.parse(f"mma.{shape}"), (Bias(), Requantize(2**30, -5, to="int8"))
+    for out_dtype in ("int8", "int4"):
+        data, weight = operands((2 * tile.m, tile.k), dtype, 44), operands((32, tile.k), weight_dtype, 45)
+        sums = wrap(data.astype(np.int64) @ weight.astype(np.int64).T)
+        extra, _ = step_operands(steps, sums.shape, 46)
+        expected = stored(finish(sums, steps, extra, None), out_dtype)
+        out = np.full(expected.shape, 0x5A, expected.dtype)
+        function = dense_primfunc(
+            data.shape, units=32, dtype=dtype, weight_dtype=weight_dtype, tile=tile,
+            epilogue=Epilogue(steps, out_dtype),
+        )  # fmt: skip
+        buffers = {"data": stored(data, dtype), "weight": pack(weight, weight_dtype, tile), **extra}
+        launched(compile_ptx(schedule_dense(function), name="fused"), buffers, out)
+        np.testing.assert_array_equal(out, expected)
 
 
 def test_a_chain_of_4_bit_layers_stays_packed():

@@ -1,6 +1,7 @@
 """The PTX of the layers, executed on the PTX machine, equals plain int64 NumPy on unpacked operands."""
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from kernels.faults import FaultNotPlanted
 from kernels.tensorcore import faults
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
-from kernels.tensorcore.intrinsics import SUPPORTED, Tile, default_tile
+from kernels.tensorcore.operands import PTX_NAME
 from kernels.tensorcore.ptx import PtxKernel, compile_ptx
+from kernels.tensorcore.tile import SUPPORTED, Tile, default_tile
 from kernels.tensorcore.tiling import Tiling
 from simulators import ptx
-from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, stored, wrap
+from tests.kernels.tensorcore_reference import RANGES, Conv, conv2d, operands, pack, stored, wrap
 
 DIGITS = {
     "conv1, 1 to 24 channels, batch 8": Conv(8, 8, 8, 16, 32, (3, 3), padding=(1, 1, 1, 1)),
@@ -59,9 +61,9 @@ def compiled_conv2d(conv, tiling=None, tile=None) -> PtxKernel:
     return compile_ptx(schedule_conv2d(function, tiling=tiling), name="conv2d")
 
 
-def launch(kernel, data, weight, *, dtype="int8", tile=None, text=None):
+def launch(kernel, data, weight, *, dtype="int8", weight_dtype=None, tile=None, text=None):
     """Run a kernel (or an edited text of it) on the PTX machine: its output, and the report."""
-    buffers = {"data": stored(data, dtype), "weight": pack(weight, dtype, tile)}
+    buffers = {"data": stored(data, dtype), "weight": pack(weight, weight_dtype or dtype, tile)}
     shape = next(argument.shape for argument in kernel.arguments if argument.name == "out")
     out = np.full(shape, 0x5A5A5A5A, np.int32)
     report = ptx.parse(kernel.text if text is None else text).launch(
@@ -75,8 +77,8 @@ def launch(kernel, data, weight, *, dtype="int8", tile=None, text=None):
 
 
 def assert_exact(conv, kernel, data, weight, *, tile=None):
-    tile = tile or default_tile(conv.dtype)
-    out, report = launch(kernel, data, weight, dtype=conv.dtype, tile=tile)
+    tile = tile or default_tile(conv.dtype, conv.weight_dtype)
+    out, report = launch(kernel, data, weight, dtype=conv.dtype, weight_dtype=conv.weight_dtype, tile=tile)
     np.testing.assert_array_equal(out, conv2d(conv, data, weight))
     assert report.findings == []
     height, width, batch, channels = out.shape
@@ -184,11 +186,51 @@ def test_every_tiling_computes_the_same(dtype, tiling):
     assert_exact(conv, compiled_conv2d(conv, tiling), data, weight)
 
 
-@pytest.mark.parametrize(("tile", "dtype"), sorted(SUPPORTED, key=str), ids=str)
-def test_every_instruction_computes_the_same(tile: Tile, dtype):
-    conv = Conv(3, 3, 2 * tile.m, 2 * tile.k, 2 * tile.n, (2, 2), padding=(0, 1, 1, 0), dtype=dtype)
-    data, weight = operands(conv.data_shape, conv.dtype, 19), operands(conv.weight_shape, conv.dtype, 20)
-    assert_exact(conv, compiled_conv2d(conv, tile=tile), data, weight, tile=tile)
+@pytest.mark.parametrize(("tile", "dtype", "weight_dtype"), sorted(SUPPORTED, key=str), ids=str)
+def test_every_instruction_computes_the_same(tile: Tile, dtype, weight_dtype):
+    conv = Conv(
+        3, 3, 2 * tile.m, 2 * tile.k, 2 * tile.n, (2, 2),
+        padding=(0, 1, 1, 0), dtype=dtype, weight_dtype=weight_dtype,
+    )  # fmt: skip
+    data, weight = operands(conv.data_shape, dtype, 19), operands(conv.weight_shape, weight_dtype, 20)
+    kernel = compiled_conv2d(conv, tile=tile)
+    assert_exact(conv, kernel, data, weight, tile=tile)
+    signs = f"{PTX_NAME[dtype]}.{PTX_NAME[weight_dtype]}"
+    product = f"{tile.instruction}{'.mma' * (tile.instruction == 'wmma')}.sync.aligned"
+    row_col = f"row.col.{tile.shape}" if tile.instruction == "wmma" else f"{tile.shape}.row.col"
+    assert f"{product}.{row_col}.s32.{signs}.s32" in kernel.text
+    assert ("ldmatrix.sync" in kernel.text) == (tile.instruction == "mma")
+
+
+MMA = {
+    "m16n8k32, int8 by uint8": (Tile(16, 8, 32, "mma"), "int8", "uint8"),
+    "m16n8k64, int4 by int4": (Tile(16, 8, 64, "mma"), "int4", "int4"),
+    "m16n8k64, uint4 by int4": (Tile(16, 8, 64, "mma"), "uint4", "int4"),
+    "m8n8k32, int4 by uint4": (Tile(8, 8, 32, "mma"), "int4", "uint4"),
+}
+
+
+@pytest.mark.parametrize(("tile", "dtype", "weight_dtype"), MMA.values(), ids=MMA)
+@pytest.mark.parametrize("vectors", [16, 8, 4])
+def test_segments_of_rows_are_staged_in_any_vectors(tile, dtype, weight_dtype, vectors):
+    conv = Conv(
+        4, 4, tile.m, 2 * tile.k, 4 * tile.n, (3, 3),
+        padding=(1, 1, 1, 1), dtype=dtype, weight_dtype=weight_dtype,
+    )  # fmt: skip
+    tiling = Tiling(warp_width_tiles=2, block_col_warps=2, chunk=2, vector_as=vectors, vector_ws=vectors)
+    data, weight = operands(conv.data_shape, dtype, 23), operands(conv.weight_shape, weight_dtype, 24)
+    assert_exact(conv, compiled_conv2d(conv, tiling, tile), data, weight, tile=tile)
+
+
+@pytest.mark.parametrize(("tile", "dtype", "weight_dtype"), MMA.values(), ids=MMA)
+def test_ends_of_the_range_of_mixed_operands(tile, dtype, weight_dtype):
+    conv = Conv(
+        2, 2, tile.m, tile.k, tile.n, (2, 2), padding=(1, 0, 0, 1), dtype=dtype, weight_dtype=weight_dtype
+    )
+    kernel = compiled_conv2d(conv, tile=tile)
+    for datum, value in product(RANGES[dtype], RANGES[weight_dtype]):
+        data, weight = np.full(conv.data_shape, datum), np.full(conv.weight_shape, value)
+        assert_exact(conv, kernel, data, weight, tile=tile)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4"])

@@ -13,8 +13,8 @@ from kernels.tensorcore.default_tiling import (
     compulsory_bytes,
     default_tiling,
 )
-from kernels.tensorcore.intrinsics import HOUSE_TILE, SUBBYTE_TILE, default_tile
 from kernels.tensorcore.problem import Extents, Problem
+from kernels.tensorcore.tile import HOUSE_TILE, SUBBYTE_TILE, default_tile
 from kernels.tensorcore.tiling import MAX_SHARED_BYTES, WARP, Tiling, divisors, largest_divisor
 
 counts = st.integers(1, 40)
@@ -37,7 +37,7 @@ counts = st.integers(1, 40)
 )
 def test_every_layer_has_a_default_tiling(extents, dtype, out_dtype):
     tile = default_tile(dtype)
-    problem = Problem(extents, tile, dtype, out_dtype, fused=out_dtype != "int32")
+    problem = Problem(extents, tile, dtype, dtype, out_dtype, fused=out_dtype != "int32")
     tiling = default_tiling(problem)
     tiling.check(problem)
     assert tiling.warp_tiles * tile.m * tile.n // WARP <= ACCUMULATORS
@@ -46,7 +46,7 @@ def test_every_layer_has_a_default_tiling(extents, dtype, out_dtype):
 
 def test_a_small_batch_fills_the_warp_with_output_columns():
     extents = Extents(rows=1, columns=2, steps=1, height=8, width=8, kernel=(3, 3))
-    tiling = default_tiling(Problem(extents, HOUSE_TILE, "int8"))
+    tiling = default_tiling(Problem(extents, HOUSE_TILE, "int8", "int8"))
     assert tiling.warp_row_tiles == 1
     assert tiling.warp_tiles == 8
 
@@ -54,7 +54,7 @@ def test_a_small_batch_fills_the_warp_with_output_columns():
 def test_weights_that_outweigh_the_data_are_read_few_times():
     # 512 to 512 channels on 9 x 9 places: a block of one output row would read 1.2 MB of weights nine times.
     extents = Extents(rows=1, columns=64, steps=16, height=9, width=9, kernel=(3, 3))
-    tiling = default_tiling(Problem(extents, SUBBYTE_TILE, "int4"))
+    tiling = default_tiling(Problem(extents, SUBBYTE_TILE, "int4", "int4"))
     assert extents.height // tiling.rectangle[0] <= 2
 
 
@@ -62,7 +62,7 @@ def test_shared_memory_counts_both_operands():
     tiling = Tiling(block_row_warps=2, warp_row_tiles=2, warp_col_tiles=2, chunk=4)
     extents = Extents(rows=4, columns=2, steps=4, kernel=(1, 3), dilation=(1, 2))
     # A: 5 image columns of 4 tiles of 8 x 16 bytes; B: 3 kernel columns of 2 tiles of 32 x 16 bytes.
-    problem = Problem(extents, HOUSE_TILE, "int8")
+    problem = Problem(extents, HOUSE_TILE, "int8", "int8")
     assert tiling.staged_bytes(problem) == (4 * 5 * 4 * 128, 4 * 3 * 2 * 512)
     assert tiling.shared_bytes(problem) == 4 * (5 * 4 * 128 + 3 * 2 * 512)
     doubled = replace(tiling, ws_double_buffer=True)
@@ -81,7 +81,7 @@ def test_a_window_covers_what_is_staged(stage, window):
 def test_compulsory_bytes_of_a_layer():
     extents = Extents(rows=1, columns=8, steps=2, height=56, width=56)
     expected = 56 * 56 * 8 * 64 // 2 + 64 * 64 // 2 + 56 * 56 * 8 * 64 * 4
-    assert compulsory_bytes(Problem(extents, SUBBYTE_TILE, "int4")) == expected
+    assert compulsory_bytes(Problem(extents, SUBBYTE_TILE, "int4", "int4")) == expected
     assert blocks(Tiling(warp_width_tiles=8, warp_col_tiles=4), extents) == 56 * 7 * 2
 
 
@@ -119,7 +119,7 @@ def test_wrong_tilings_are_refused_by_name(tiling, message):
         kernel=(3, 3),
     )
     with pytest.raises(ValueError, match=message):
-        tiling.check(Problem(extents, HOUSE_TILE, "int8"))
+        tiling.check(Problem(extents, HOUSE_TILE, "int8", "int8"))
 
 
 @pytest.mark.parametrize(("extent", "limit", "divisor"), [(12, 4, 4), (7, 4, 1), (3, 8, 3), (1, 1, 1)])

@@ -30,6 +30,10 @@ RACY = {
         if (t == 40) sum = s[3]; s[t] = x[i]; __syncthreads(); out[i] = s[t] + sum;""", "written", "read", "shared"),
     "reduction without its last barriers": ("""
         s[t] = x[i]; __syncthreads(); for (int h = 32; h > 0; h /= 2) { if (t < h) s[t] += s[t + h]; if (h > 16) __syncthreads(); } out[i] = s[0];""", "read", "written", "shared"),
+    "blocks with different numbers of rounds": ("""
+        for (int k = 0; k < 2 + (int)blockIdx.x; k++) { s[t] = x[i] + k; __syncthreads(); sum += s[t ^ 33]; } out[i] = sum;""", "written", "read", "shared"),
+    "a copy that some of the blocks make": ("""
+        if (blockIdx.x) s[t] = x[i]; else s[t ^ 1] = x[i]; out[i] = s[t];""", "read", "written", "shared"),
     "a barrier does not order blocks": ("""
         out[t] = x[i]; __syncthreads();""", "written", "written", "global"),
     "one block reads what the other writes": ("""
@@ -43,6 +47,8 @@ RACY = {
 }  # fmt: skip
 CLEAN = {
     "barriers on both sides": "for (int k = 0; k < 3; k++) { s[t] = x[i] + k; __syncthreads(); sum += s[t ^ 33]; __syncthreads(); } out[i] = sum;",
+    "blocks with different numbers of rounds, in order": "for (int k = 0; k < 2 + (int)blockIdx.x; k++) { s[t] = x[i] + k; __syncthreads(); sum += s[t ^ 33]; __syncthreads(); } out[i] = sum;",
+    "blocks with different barriers": "if (blockIdx.x) { s[t] = x[i]; __syncthreads(); sum = s[t ^ 40]; } else { s[t] = 1; __syncthreads(); s[t ^ 1] = 2; __syncthreads(); sum = s[63 - t]; } out[i] = sum;",
     "two buffers take turns": "for (int k = 0; k < 4; k++) { s[(k & 1) * 64 + t] = x[i] + k; __syncthreads(); sum += s[(k & 1) * 64 + (t ^ 33)]; } out[i] = sum;",
     "each thread its own": "s[t] = x[i]; s[t] += 3; out[i] = s[t]; out[i] += 2;",
     "neighbouring bytes": "char* c = (char*)s; c[t] = x[i]; c[t + 64] = x[i] + 1; __syncthreads(); out[i] = c[t ^ 1] + c[64 + (t ^ 2)];",
@@ -189,6 +195,44 @@ def test_tiles_race_with_threads(syncs, line):
     else:
         assert any(line in f.where and "a thread of the warp of thread" in f.message for f in races)
         assert all(f.severity == "error" for f in races)
+
+
+TWO_STAGES = """
+#include <cuda_pipeline_primitives.h>
+extern "C" __global__ void stages(const int* x, int* out, int n) {
+  __shared__ int s[2][64];
+  int t = threadIdx.x, sum = 0;
+  if (t < LIMIT) __pipeline_memcpy_async(&s[0][t], &x[t], 4);
+  __pipeline_commit();
+  for (int k = 0; k < n; k++) {
+    if (k + 1 < n && t < LIMIT) __pipeline_memcpy_async(&s[(k + 1) & 1][t], &x[(k + 1) * 64 + t], 4);
+    __pipeline_commit();
+    __pipeline_wait_prior(PRIOR);
+    __syncthreads();
+    if ((t ^ 33) < LIMIT) sum += s[k & 1][t ^ 33];
+    BARRIER
+  }
+  out[t] = sum;
+}
+"""
+
+
+@pytest.mark.parametrize("limit", [64, 50], ids=["all threads copy", "some threads copy"])
+@pytest.mark.parametrize(
+    ("prior", "barrier", "races"),
+    [(1, True, False), (1, False, True), (2, True, True)],
+    ids=["right", "no barrier before the next copy", "waits one round late"],
+)
+def test_stages_of_copies(limit, prior, barrier, races):
+    source = TWO_STAGES.replace("LIMIT", str(limit)).replace("PRIOR", str(prior))
+    source = source.replace("BARRIER", "__syncthreads();" if barrier else "")
+    x, out = np.random.default_rng(4).integers(0, 99, (5, 64), dtype=np.int32), np.zeros(64, np.int32)
+    report = ptx.parse(compile_ptx(source)).launch("stages", 1, 64, [x, out, 5])
+    assert any(f.kind == "race" for f in report.findings) == races
+    if not races:
+        assert report.findings == []
+        at = np.arange(64) ^ 33
+        assert out.tolist() == np.where(at < limit, x.sum(axis=0)[at], 0).tolist()
 
 
 COPY = """

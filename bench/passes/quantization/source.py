@@ -10,7 +10,7 @@ from tvm.ir import Call, Op
 from bench.evaluate import evaluate
 from bench.passes.quantization.registry import TRANSLATORS
 
-SAMPLED = 1 << 18
+SAMPLED = 1 << 17
 
 
 def float_main(mod: tvm.IRModule) -> relax.Function:

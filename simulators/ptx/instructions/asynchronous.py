@@ -57,10 +57,10 @@ def cp_async(form: Form, site: Site) -> Step:
 
     def step(group: "Group") -> None:
         base = to(group)
-        access = target.begin_store(
+        access, stamp = target.begin_store(
             group, (base, group.mask), lambda: all_lanes(group, absolute(base, to_offset)), group.mask
         )
-        group.copies.issue(group, target, access, value_of(group))
+        group.copies.issue(group, target, access, value_of(group), stamp)
 
     return step
 
