@@ -87,7 +87,7 @@ class LoopNest:
         return [Memory(buffer.data, size) for buffer, size in zip(buffers, sizes, strict=True)]
 
     def scratch(self, size: int) -> Memory:
-        """Allocate a workspace of `size` bytes, 128-byte aligned, of unknown content, until the function ends.
+        """Allocate a workspace of `size` bytes, 128-byte aligned, of unknown content, for the whole function.
 
         The allocation is called here, and not left to TVM, which replaces the variable of a workspace and
         so loses the attribute that states its alignment.
