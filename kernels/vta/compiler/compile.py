@@ -16,7 +16,16 @@ from tvm import s_tir, tirx
 from tvm.ir import Call, TensorLoad
 
 from kernels.vta.builder import Builder
-from kernels.vta.compiler.affine import Affine, Box, Conditions, Variable, boxes, conditions, variable
+from kernels.vta.compiler.affine import (
+    Affine,
+    Box,
+    Conditions,
+    Variable,
+    boxes,
+    conditions,
+    constant,
+    variable,
+)
 from kernels.vta.compiler.arithmetic import Chain, Step, chain_of, constant_steps
 from kernels.vta.compiler.loops import Turns, fold
 from kernels.vta.compiler.memories import Memories, numbers_of, size_of
@@ -84,7 +93,7 @@ class _Compiler:
         self._sizes: dict[tirx.Buffer, int] = {}
         self._memories = Memories(config, self._sizes)
         self._statements: dict[tirx.Stmt, Statement | None] = {}
-        self._indices: dict[Access, tuple[Affine, ...]] = {}
+        self._addresses: dict[tuple[Access, tuple[int, ...]], Affine] = {}
         self._uses: dict[tirx.Stmt, dict[tirx.Buffer, list[Use]]] = {}
         self._aliased: set[tirx.Stmt] = set()
         self._emitters: dict[tirx.Stmt, Emitter] = {}
@@ -264,14 +273,19 @@ class _Compiler:
 
     def _place(self, access: Access, values: dict[Variable, int]) -> Affine:
         """Return an address in numbers from the beginning of the buffer."""
-        if access not in self._indices:
-            self._indices[access] = indices_of(access)
         buffer = buffer_of(access)
         if buffer in self._dram:
-            within = tuple(range(extent) for extent in self._dram[buffer].shape)
+            extents = self._dram[buffer].shape
+            corner = 0
         else:
             within = self._memories.within(buffer)
-        return address(self._indices[access], within).at(values)
+            extents = tuple(map(len, within))
+            corner = address([constant(each.start) for each in within], extents).constant
+        key = access, extents
+        if key not in self._addresses:
+            self._addresses[key] = address(indices_of(access), extents)
+        place = self._addresses[key].at(values)
+        return Affine(place.constant - corner, place.factors)
 
     def _lanes(self, statement: Statement, place: Affine, box: Box) -> dict[Variable, int]:
         """Return the loops that walk through one element of the target, or of what it is copied from."""
@@ -409,7 +423,7 @@ class _Compiler:
             base.append(corner // number + self._memories.first(buffer_of(access)))
         config = self._config
         limits = (config.acc_depth, config.inp_depth, config.wgt_depth)
-        for each in fold(turns, tuple(base), limits, config.uop_depth):
+        for each in fold(tuple(turns), tuple(base), limits, config.uop_depth):
             self._builder.gemm(each.kernel, each.outer, each.inner)
 
     # ALU
@@ -455,17 +469,17 @@ class _Compiler:
 
     def _clear(self, dst: Affine, turns: dict[Variable, int]) -> None:
         # Micro-ops of a reset have no source; that of the target is one that exists.
-        steps = [Turns(count, (dst.factors.get(name, 0), 0)) for name, count in turns.items()]
+        steps = tuple(Turns(count, (dst.factors.get(name, 0), 0)) for name, count in turns.items())
         limits = (self._config.acc_depth, self._config.inp_depth)
         for each in fold(steps, (dst.constant, 0), limits, self._config.uop_depth):
             self._builder.clear(each.kernel, each.outer, each.inner)
 
     def _alu(self, step: Step, dst: Affine, src: Affine, turns: dict[Variable, int]) -> None:
         # With an immediate src is dst: some backends read acc[src] there too.
-        loops = [
+        loops = tuple(
             Turns(count, (dst.factors.get(name, 0), src.factors.get(name, 0)))
             for name, count in turns.items()
-        ]
+        )
         limits = (self._config.acc_depth, self._config.inp_depth)
         for each in fold(loops, (dst.constant, src.constant), limits, self._config.uop_depth):
             self._builder.alu(step.opcode, each.kernel, each.outer, each.inner, immediate=step.immediate)

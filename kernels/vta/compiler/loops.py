@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations, product
 from math import prod
 
@@ -52,10 +53,11 @@ class Folded:
     kernel: tuple[Uop, ...]
 
 
+@lru_cache(maxsize=4096)
 def fold(
-    turns: Sequence[Turns], base: tuple[int, ...], limits: tuple[int, ...], uop_depth: int
-) -> Iterator[Folded]:
-    """Yield instructions that execute loops in any order.
+    turns: tuple[Turns, ...], base: tuple[int, ...], limits: tuple[int, ...], uop_depth: int
+) -> tuple[Folded, ...]:
+    """Return instructions that execute loops in any order.
 
     base: where each operand begins. limits: a factor of each operand is less. Two loops go into the
     instruction, the others become micro-ops: as few as possible, but so that an iteration writes no element
@@ -63,7 +65,12 @@ def fold(
     that stay at an element become instructions of their own; where the micro-ops are more than UOP holds,
     the largest loop is cut.
     """
-    left = fused(turns)
+    return tuple(_folded(fused(turns), base, limits, uop_depth))
+
+
+def _folded(
+    left: Sequence[Turns], base: tuple[int, ...], limits: tuple[int, ...], uop_depth: int
+) -> Iterator[Folded]:
     choices = [each for loops in _splits(left) for each in _choices(loops, limits) if each.spacing >= SPACING]
     if not choices:
         yield from _cut(
@@ -151,4 +158,5 @@ def _cut(
     for first in range(0, cut.count, size):
         moved = tuple(place + first * step for place, step in zip(base, cut.steps, strict=True))
         part = Turns(min(size, cut.count - first), cut.steps)
-        yield from fold([part if each is cut else each for each in left], moved, limits, uop_depth)
+        loops = fused(part if each is cut else each for each in left)
+        yield from _folded(loops, moved, limits, uop_depth)

@@ -123,11 +123,11 @@ def region(uses: Sequence[Use], values: Mapping[Variable, int]) -> tuple[range, 
     return tuple(range(low, high + 1) for low, high in reached or ())
 
 
-def address(indices: Sequence[Affine], within: Sequence[range]) -> Affine:
-    """Return a place in a region, row by row."""
+def address(indices: Sequence[Affine], extents: Sequence[int]) -> Affine:
+    """Return a place in an array of these extents, row by row."""
     place = constant(0)
-    for index, span in zip(indices, within, strict=True):
-        place = place.scaled(len(span)) + index + constant(-span.start)
+    for index, extent in zip(indices, extents, strict=True):
+        place = place.scaled(extent) + index
     return place
 
 
