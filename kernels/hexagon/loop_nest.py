@@ -6,8 +6,7 @@ them, so that each accumulator has a name and LLVM keeps it in a register.
 
 TVM tells LLVM no more alignment than that of one element, and LLVM turns a vector load of unknown alignment
 into two and a `valign`. So the alignment of 128 bytes, which the function server gives every tensor and
-workspace, is stated here: for arguments by the attribute `storage_alignment`, for workspaces by masking their
-address, since the attribute has no effect on those.
+workspace, is stated here by the attribute `storage_alignment`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +23,6 @@ from tvm.tirx.script import builder as T  # noqa: N812
 VECTOR_BYTES = 128
 WORDS = 32  # of a vector
 
-# TVM puts smaller buffers on the stack, where nothing aligns them to 128 bytes.
-_LEAST_SCRATCH = 2048
 _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
 
 
@@ -48,23 +45,15 @@ def even_parts(extent: int, largest: int) -> list[tuple[int, int, int]]:
 class Memory:
     """A tensor or a workspace, addressed in elements of any type."""
 
-    def __init__(self, variable: tirx.Var, size: int, *, scratch: bool) -> None:
-        self._variable, self._size, self._scratch = variable, size, scratch
+    def __init__(self, pointer: Expr, size: int) -> None:
+        self._pointer, self._size = pointer, size
 
     def view(self, dtype: str) -> tirx.Var:
         """Give a flat buffer of this type over the memory.
 
-        A workspace that is used inside a parallel loop needs a view made in that loop: it is compiled to a
-        function of its own, and what was known of the address outside is not known there. What is stored
-        through one view of it is not seen through another in the same loop: TVM tells LLVM that they differ.
+        All views share one pointer: TVM tells LLVM that memory behind different pointers does not overlap.
         """
-        extent = self._size // _BYTES[dtype]
-        if not self._scratch:
-            return T.decl_buffer((extent,), dtype, data=self._variable.data)
-        pointer = tvm.ir.PointerType(tvm.ir.PrimType(dtype))
-        mask = tirx.const(-VECTOR_BYTES, "int32")
-        aligned = T.Bind(T.call_llvm_pure_intrin(pointer, "llvm.ptrmask", self._variable.data, mask))
-        return T.decl_buffer((extent,), dtype, data=aligned)
+        return T.decl_buffer((self._size // _BYTES[dtype],), dtype, data=self._pointer)
 
 
 class LoopNest:
@@ -95,12 +84,24 @@ class LoopNest:
         for buffer in buffers:
             self._frames.enter_context(T.attr(buffer, "storage_alignment", VECTOR_BYTES))
         sizes = [prod(shape) * _BYTES[dtype] for _, shape, dtype in descriptions]
-        return [Memory(buffer, size, scratch=False) for buffer, size in zip(buffers, sizes, strict=True)]
+        return [Memory(buffer.data, size) for buffer, size in zip(buffers, sizes, strict=True)]
 
     def scratch(self, size: int) -> Memory:
-        """Allocate a workspace of `size` bytes, 128-byte aligned, of unknown content."""
-        size = max(round_up(size, VECTOR_BYTES), _LEAST_SCRATCH)
-        return Memory(T.alloc_buffer((size,), "uint8", scope="global"), size, scratch=True)
+        """Allocate a workspace of `size` bytes, 128-byte aligned, of unknown content, for the whole function.
+
+        The allocation is called here, and not left to TVM, which replaces the variable of a workspace and
+        so loses the attribute that states its alignment.
+        """
+        size = round_up(size, VECTOR_BYTES)
+        allocate = tvm.ir.Op.get("tirx.TVMBackendAllocWorkspace")
+        cpu, device, code, bits = (tirx.const(value, "int32") for value in (1, 0, 2, 8))
+        pointer_type = tvm.ir.PointerType(tvm.ir.PrimType("uint8"))
+        arguments = [cpu, device, tirx.const(size, "uint64"), code, bits]
+        pointer = T.Bind(tvm.ir.Call(allocate, arguments, ret_ty=pointer_type))
+        with T.If(tirx.isnullptr(pointer)), T.Then():
+            T.evaluate(tirx.op.tvm_throw_last_error())
+        self._frames.enter_context(T.attr(pointer, "storage_alignment", VECTOR_BYTES))
+        return Memory(pointer, size)
 
 
 def parallel(extent: int) -> "T.frame.ForFrame":

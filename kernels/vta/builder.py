@@ -39,6 +39,11 @@ class Builder:
     """A program in the making, for one configuration."""
 
     def __init__(self, config: Config) -> None:
+        widths = (config.inp_width, config.wgt_width, config.acc_width)
+        if widths != (8, 8, 32):
+            raise ValueError(
+                f"programs are generated for data, weights and accumulators of 8, 8 and 32 bits, not {widths}"
+            )
         self.config = config
         self._buffers: list[Buffer] = []
         self._top = DRAM_PAGE_BYTES

@@ -229,9 +229,3 @@ def _hazards(targets: np.ndarray, sources: np.ndarray) -> list[int]:
             bounds.append(place)
         written_at[target] = place
     return [*bounds, targets.size]
-
-
-def clear(steps: list[Step], acc: np.ndarray) -> None:
-    """Zero what the steps of a GEMM with reset reach."""
-    for step in steps:
-        acc[step.dst] = 0

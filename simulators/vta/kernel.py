@@ -3,6 +3,7 @@
 A kernel depends on the instruction and its micro-ops alone, so one serves every execution of both.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +24,38 @@ SHOWN = 1 << 12
 class Kernel:
     """A GEMM or ALU instruction with at least one iteration.
 
-    reads and writes: sets of elements by memory. result: the accumulators that it writes. operands: dst, src
-    and wgt of each piece, with its loops. uneven: a backend's rule on the distance of iterations that it
-    breaks, or "". moved: an immediate is applied to another element than dst.
+    reads: sets of elements by memory. result: the accumulators that it writes. plan: how it is executed, or
+    None for one of so many iterations that it is planned piece by piece whenever it is executed. uneven: a
+    backend's rule on the distance of iterations that it breaks, or "". moved: an immediate is applied to
+    another element than dst.
     """
 
+    instruction: Gemm | Alu
+    operands: Operands
     iterations: int
     reads: tuple[tuple[str, Span], ...]
     result: Span
-    pieces: list[tuple[Operands, int, int]]
-    plans: list[list]
+    plan: list | None
     uneven: str
     moved: bool
 
     @property
     def nbytes(self) -> int:
         """About how many bytes the kernel takes."""
-        return 1024 + sum(each.nbytes for plan in self.plans for each in plan)
+        bases = sum(each.base.nbytes for each in self.operands)
+        return 1024 + bases + sum(each.nbytes for each in self.plan or ())
+
+    def pieces(self) -> Iterator[tuple[Operands, int, int]]:
+        """Cut the instruction into pieces of bounded size, in the order of its iterations."""
+        return compute.pieces(self.operands, self.instruction.iter_out, self.instruction.iter_in)
+
+    def plans(self) -> Iterator[list]:
+        """Yield the plans of the pieces."""
+        if self.plan is not None:
+            yield self.plan
+            return
+        for piece in self.pieces():
+            yield _plan(self.instruction, *piece, self.moved)
 
 
 def kernel_of(instruction: Gemm | Alu, uops: np.ndarray, config: Config, profile: Profile) -> Kernel | None:
@@ -61,7 +77,6 @@ def kernel_of(instruction: Gemm | Alu, uops: np.ndarray, config: Config, profile
     elif multiplies:
         _check("INP", config.inp_depth, src, loops, profile)
         _check("WGT", config.wgt_depth, wgt, loops, profile)
-    pieces = list(compute.pieces(operands, *loops))
     result = _set(dst, loops, config.acc_depth)
     reads: list[tuple[str, Span]] = []
     moved = False
@@ -78,13 +93,15 @@ def kernel_of(instruction: Gemm | Alu, uops: np.ndarray, config: Config, profile
             reads.append(("ACC", result))
         if moved or not instruction.use_imm:
             reads.append(("ACC", _set(src, loops, config.acc_depth)))
+    whole = iterations <= compute.PIECE
     return Kernel(
+        instruction=instruction,
+        operands=operands,
         iterations=iterations,
         reads=tuple(reads),
         result=result,
-        pieces=pieces,
-        plans=[_plan(instruction, *piece, moved) for piece in pieces],
-        uneven=_uneven(instruction, pieces, profile),
+        plan=_plan(instruction, operands, *loops, moved) if whole else None,
+        uneven=_uneven(instruction, operands, profile),
         moved=moved,
     )
 
@@ -146,11 +163,11 @@ def _plan(
         source = src if moved or not instruction.use_imm else None
         return compute.plan_alu(dst, source, iter_out, iter_in)
     if instruction.reset:
-        return [Step(compute.span(np.unique(dst.indices(iter_out, iter_in))), None)]
+        return []
     return compute.plan_gemm(dst, src, wgt, iter_out, iter_in)
 
 
-def _uneven(instruction: Gemm | Alu, pieces: list[tuple[Operands, int, int]], profile: Profile) -> str:
+def _uneven(instruction: Gemm | Alu, operands: Operands, profile: Profile) -> str:
     """The rule on the distance of iterations that an instruction breaks on a backend, or ""."""
     rule = "alu_distance" if isinstance(instruction, Alu) else "gemm_distance"
     limit = getattr(profile, rule)
@@ -158,9 +175,9 @@ def _uneven(instruction: Gemm | Alu, pieces: list[tuple[Operands, int, int]], pr
         return ""
     reads_src = isinstance(instruction, Alu) and (not instruction.use_imm or profile.immediate == "src")
     written = np.empty(0, np.int64)
-    for operands, iter_out, iter_in in pieces:
-        dst = operands[0].indices(iter_out, iter_in)
-        touched = [dst, operands[1].indices(iter_out, iter_in)] if reads_src else [dst]
+    for (target, source, _), *loops in compute.pieces(operands, instruction.iter_out, instruction.iter_in):
+        dst = target.indices(*loops)
+        touched = [dst, source.indices(*loops)] if reads_src else [dst]
         before = np.concatenate([written, dst])
         for distance in range(1, int(limit)):
             behind = max(distance - written.size, 0)
@@ -177,7 +194,7 @@ def _uneven(instruction: Gemm | Alu, pieces: list[tuple[Operands, int, int]], pr
 def run_gemm(kernel: Kernel, sram: Sram, config: Config, profile: Profile) -> int:
     """Execute a GEMM without reset; return the lanes whose sums wrapped where the backend's are narrow."""
     exact = config.exact_reduction
-    for plan in kernel.plans:
+    for plan in kernel.plans():
         compute.run_gemm(plan, sram.acc, sram.inp, sram.wgt, exact=exact)
     _show(kernel, sram, config)
     if profile.partial_sum == "wide" or config.block < 32:
@@ -190,7 +207,7 @@ def run_gemm(kernel: Kernel, sram: Sram, config: Config, profile: Profile) -> in
     inp, wgt = np.zeros_like(sram.inp), np.zeros_like(sram.wgt)
     inp[:, :, 0], wgt[:, :, 0] = lowest_inp, lowest_wgt
     before = sram.acc.copy()
-    for plan in kernel.plans:
+    for plan in kernel.plans():
         compute.run_gemm(plan, sram.acc, inp, wgt, exact=exact, scale=-(1 << 20))
     _show(kernel, sram, config)
     return int(np.count_nonzero(before != sram.acc))
@@ -198,12 +215,19 @@ def run_gemm(kernel: Kernel, sram: Sram, config: Config, profile: Profile) -> in
 
 def run_reset(kernel: Kernel, sram: Sram, config: Config, profile: Profile) -> None:
     """Execute a GEMM with reset."""
-    for plan, piece in zip(kernel.plans, kernel.pieces, strict=True):
-        if sram.out is not None and profile.reset == "keeps-sum":
+    if sram.out is not None and profile.reset == "keeps-sum":
+        # Piece by piece, because an iteration shows what those before it left.
+        for piece in kernel.pieces():
             _show_sums(piece, sram, config)
-        compute.clear(plan, sram.acc)
+            _clear(piece, sram)
+    sram.acc[kernel.result.key] = 0
     if sram.out is not None:
         sram.defined["OUT"][kernel.result.key] = profile.reset != "unknown"
+
+
+def _clear(piece: tuple[Operands, int, int], sram: Sram) -> None:
+    operands, *loops = piece
+    sram.acc[operands[0].indices(*loops)] = 0
 
 
 def _show_sums(piece: tuple[Operands, int, int], sram: Sram, config: Config) -> None:
@@ -238,7 +262,7 @@ def run_alu(kernel: Kernel, instruction: Alu, sram: Sram, config: Config, profil
     opcode, immediate = instruction.alu_opcode, instruction.imm
     if kernel.moved:
         counts["immediate"] = kernel.iterations * acc[0].size
-    for plan in kernel.plans:
+    for plan in kernel.plans():
         for step in plan:
             operand = immediate if instruction.use_imm else acc[step.src]
             value = acc[step.src if kernel.moved else step.dst]

@@ -13,8 +13,10 @@ from bench import workloads
 from bench.compare.similarity import cosine_similarity
 from bench.evaluate import evaluate, evaluate_all
 from bench.evaluate.products import WeightedSums
+from bench.flows.flow import TARGETS
 from bench.passes import quantize, quantize_input
 from bench.passes.quantization.skipping import layers_of
+from bench.workload_run import run_workload
 from bench.workloads.images import smooth_images
 
 NETWORKS = {
@@ -166,6 +168,18 @@ def test_mixed_data_have_a_sign_only_where_they_need_one():
     }
     assert types["relu1_requantized"] == types["layer2_0_relu2_requantized"] == "uint8"
     assert types["layer1_0_project_bias_requantized"] == types["layer2_1_residual_requantized"] == "int8"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_goes_through_every_target(name, target):
+    """What a target does not take stays on the host, with the reason; every tensor is compared."""
+    verdict = run_workload(small(name), target, "host")
+    assert (verdict.verdict, verdict.reason) == ("exact", None)
+    assert len(verdict.layers) == NETWORKS[name][1]
+    assert all(layer.instruction or layer.why_not for layer in verdict.layers)
+    assert sum(bool(layer.instruction) for layer in verdict.layers) > len(verdict.layers) / 3
 
 
 # --- loading --------------------------------------------------------------------------------------------

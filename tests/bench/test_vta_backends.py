@@ -30,6 +30,7 @@ def test_without_a_profile_the_machine_is_the_functional_simulator():
     same, again = call("fsim")
     np.testing.assert_array_equal(out, same)
     assert out.any()
+    assert report.counters["estimated_cycles"] > report.counters["gemm_counter"] > 0
     assert report.findings == again.findings == []
 
 

@@ -111,6 +111,25 @@ def test_a_missing_token_is_a_hazard_that_names_both_instructions(pair, expected
         assert f"{does} instruction {first}: " in finding.message
 
 
+def test_where_out_is_a_memory_of_its_own_it_is_what_a_store_shares():
+    named = {}
+    for profile in ("fsim", "hls", "opencl"):
+        report, _ = run(without(pipeline(), "add", "store"), profile=profile)
+        named[profile] = {each.message.split(" in ")[1].split(",")[0] for each in report.findings[:1]}
+    assert named == {"fsim": {"ACC"}, "hls": {"OUT"}, "opencl": {"OUT"}}
+    # A LOAD of accumulators overtakes a STORE: only where that reads them is it a hazard.
+    stream = [
+        _transfer(Load, Memory.UOP, UOPS, 4),
+        Gemm(reset=True, **ONE),
+        Alu(alu_opcode=AluOpcode.ADD, use_imm=True, imm=1, **ONE, push_next=True),
+        _transfer(Store, Memory.OUT, OUT, 16, pop_prev=True, push_prev=True),
+        _transfer(Load, Memory.ACC, DATA, 64),
+        Finish(pop_next=True),
+    ]
+    assert [each.kind for each in run(stream)[0].findings] == ["hazard"]
+    assert [each.kind for each in run(stream, profile="opencl")[0].findings] == []
+
+
 def test_a_store_that_finish_does_not_wait_for_is_a_hazard():
     report, out = run(without(pipeline(), "store", "finish"))
     np.testing.assert_array_equal(out, EXPECTED)

@@ -1,5 +1,7 @@
 """What each instruction does, instruction by instruction, and what the machine notices."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -737,3 +739,19 @@ def test_a_dram_that_is_no_writable_byte_array_is_an_error(dram):
 def test_instructions_that_are_no_words_are_an_error():
     with pytest.raises(ValueError, match=r"instructions are uint64\[n, 2\]"):
         Machine().run(np.zeros((1, 4), np.uint32), dram_of())
+
+
+def test_an_instruction_of_many_iterations_takes_bounded_memory(monkeypatch):
+    """2^17 iterations in pieces of 2^10: the indices of all at once would be three arrays of 1 MiB."""
+    machine = used()
+    machine.sram.inp[1], machine.sram.wgt[2] = 1, 3
+    gemm = Gemm(uop_bgn=0, uop_end=1, iter_out=1 << 4, iter_in=1 << 13)
+    dram = dram_of(uops=(Uop(0, 1, 2),))
+    monkeypatch.setattr("simulators.vta.compute.PIECE", 1 << 10)
+    tracemalloc.start()
+    report = run(machine, [load(Memory.UOP, UOPS_AT, 1), gemm, Finish()], dram)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (machine.sram.acc[0] == 48 << 17).all()
+    assert report.counters["gemm_counter"] == 1 << 17
+    assert peak < 2 << 20

@@ -9,6 +9,7 @@ import numpy as np
 from bench.machine_files import VTA_PROFILE
 from simulators.report import Report
 from simulators.vta import Backends, Machine, Program, load
+from simulators.vta.machine import RunReport
 
 ALL = "all"
 """The profile that stands for every one of them."""
@@ -42,17 +43,28 @@ class VtaMachine:
         *inputs, output = arguments
         buffers = program.arguments
         arrays = {buffer.name: array for buffer, array in zip(buffers, inputs, strict=True)}
-        outputs, report = self._run(program, arrays)
+        outputs, report, cycles = self._run(program, arrays)
         output[...] = outputs[program.outputs[0].name].reshape(output.shape)
         report.counters["tensor_instructions"] = report.counters["gemm_counter"]
+        report.counters["estimated_cycles"] = cycles
         return report
 
-    def _run(self, program: Program, arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Report]:
+    def _run(
+        self, program: Program, arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], Report, int]:
+        """Run a program: its outputs, the report, and the machine's estimate of its cycles."""
         if isinstance(self._machine, Machine):
-            return program.run(self._machine, arrays)
+            outputs, report = program.run(self._machine, arrays)
+            return outputs, report, _cycles(report)
         comparison = self._machine.run(program, arrays)
         outputs, report = comparison.reference
-        return outputs, Report(report.counters, [*report.findings, *comparison.findings])
+        all_findings = [*report.findings, *comparison.findings]
+        return outputs, Report(report.counters, all_findings), _cycles(report)
 
     def close(self) -> None:
         """Nothing runs outside this process."""
+
+
+def _cycles(report: Report) -> int:
+    """The estimate in a machine's report; a stream that was not executed takes none."""
+    return report.estimate.cycles if isinstance(report, RunReport) and report.order else 0
