@@ -3,6 +3,7 @@
 from simulators.ptx.errors import (
     IllegalAddressError,
     InstructionBudgetError,
+    KernelTrapError,
     LaunchError,
     PtxError,
     PtxSyntaxError,
@@ -14,6 +15,7 @@ from simulators.ptx.launch import Module, parse
 __all__ = [
     "IllegalAddressError",
     "InstructionBudgetError",
+    "KernelTrapError",
     "LaunchError",
     "Module",
     "PtxError",

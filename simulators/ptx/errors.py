@@ -35,3 +35,7 @@ class IllegalAddressError(PtxError):
 
 class InstructionBudgetError(PtxError):
     """The launch issued more warp instructions than it was allowed."""
+
+
+class KernelTrapError(PtxError):
+    """The kernel executed `trap`: it gave up."""

@@ -5,9 +5,10 @@ length 1, and NumPy's broadcasting carries that through arithmetic: what depends
 once for all blocks. Arrays in registers are never changed in place, so that moves and remembered results may
 share them.
 
-Threads that agree run without masks. Where a branch divides them, each thread gets a program counter of its
-own, and the threads at the lowest one run until they meet another's (minimum-PC reconvergence, which meets
-every forward join of structured code).
+Threads that agree run without masks. Where a branch divides them, each thread gets a place of its own, and
+the threads at the lowest rank (control_flow.py) run until they reach others: so they meet where their paths
+join. Threads that keep looking at memory while others are held back give way after a while: what they wait
+for may be what another one writes.
 """
 
 from dataclasses import dataclass, field
@@ -15,18 +16,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulators.ptx.async_copies import AsyncCopies
 from simulators.ptx.errors import InstructionBudgetError
 from simulators.ptx.findings import Findings
 from simulators.ptx.memory import GlobalMemory, SharedMemory
+from simulators.ptx.races import Races
 from simulators.ptx.types import storage
 
 if TYPE_CHECKING:
+    from simulators.ptx.access import Port
     from simulators.ptx.fragments import Fragment
     from simulators.ptx.program import Program
 
 # What a step returns where threads no longer agree on where to go on.
 RESCHEDULE = -1
 END = np.iinfo(np.int32).max
+# How often threads may look at memory that others may change, while others who could run are held back.
+PATIENCE = 1 << 10
 
 
 @dataclass
@@ -59,7 +65,9 @@ class Group:
         shape: tuple[int, int, int],
         shared: SharedMemory,
         special: dict[str, np.ndarray],
+        *,
         live: np.ndarray | None,
+        races: Races | None,
     ) -> None:
         self.program = run.program
         self.memory = run.memory
@@ -73,16 +81,23 @@ class Group:
         self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in run.program.kernel.registers]
         # Matrices of the fragments that registers hold, by the slot of each register (fragments.py).
         self.fragments: dict[int, Fragment] = {}
+        # Watches the accesses of these blocks, with checks on.
+        self.races = races
+        # Copies that go on while instructions run.
+        self.copies = AsyncCopies()
         # The last resolved access of an instruction, with the address it was resolved for.
-        self.accesses: dict[int, tuple] = {}
+        self.accesses: dict[Port, tuple] = {}
         # Who runs the current instruction: None is everybody.
         self.mask: np.ndarray | None = live
-        # While threads differ: the next instruction of each, END for those that have left or wait at a
-        # barrier.
-        self._pcs: np.ndarray | None = None
+        # While threads differ: the rank of the next instruction of each, END for those that have left or
+        # wait at a barrier.
+        self._ranks: np.ndarray | None = None
         self._waiting = np.zeros(shape, np.bool_)
         self._resume = np.zeros(shape, np.int32)
-        self._stop = -1
+        # The running threads go on together while they rank below this: there others are.
+        self._stop = END
+        self._running = 0
+        self._patience = PATIENCE
 
     def everybody(self) -> np.ndarray:
         """Say which threads run the current instruction, as a mask of all three axes."""
@@ -108,6 +123,7 @@ class Group:
         """Execute until every thread has left."""
         steps, instructions, counts = self.program.steps, self.program.instructions, self.counts
         findings, warps_at = self.findings, counts.warps_at
+        rank = self.program.rank
         pc, warps = 0, self.active_warps()
         while pc != END:
             findings.instruction = instructions[pc]
@@ -116,7 +132,7 @@ class Group:
             target = steps[pc](self)
             if target is None:
                 pc += 1
-                if pc != self._stop:
+                if rank[pc] < self._stop:
                     continue
                 target = pc
             elif counts.issued > counts.budget:
@@ -125,49 +141,80 @@ class Group:
                     "and the kernel still runs"
                 )
             pc = target
-            if self._pcs is not None:
+            if self._ranks is not None:
+                before = self.mask
                 pc = self._reschedule(pc)
-                warps = self.active_warps()
+                if self.mask is not before:
+                    warps = self.active_warps()
 
     def split(self, taken: np.ndarray, target: int, following: int) -> int:
         """Send the active threads where `taken` to `target` and the others to the following instruction."""
-        if self._pcs is None:
-            self._pcs = np.full(self.shape, END, np.int32)
+        if self._ranks is None:
+            self._ranks = np.full(self.shape, END, np.int32)
         here = self.everybody()
-        self._pcs[here] = np.where(np.broadcast_to(taken, self.shape), target, following)[here]
+        there = np.where(np.broadcast_to(taken, self.shape), self._rank_of(target), self._rank_of(following))
+        self._ranks[here] = there[here]
         return RESCHEDULE
 
+    def _passed(self, blocks: np.ndarray | None) -> None:
+        """Some blocks, or all, have passed a barrier."""
+        if self.races is None:
+            return
+        everywhere = blocks is None or bool(blocks.all())
+        self.races.barrier(None if everywhere else blocks)
+        if everywhere:
+            self.shared.new_interval()
+            self.copies.mark(self)
+
+    def _rank_of(self, pc: int) -> int:
+        return END if pc == END else self.program.rank[pc]
+
     def _reschedule(self, pc: int) -> int:
-        """Choose who runs next: the threads with the lowest program counter."""
-        assert self._pcs is not None
+        """Choose who runs next: the threads with the lowest rank."""
+        assert self._ranks is not None
         if pc != RESCHEDULE:
-            self._pcs[self.everybody()] = pc
+            rank = self._rank_of(pc)
+            if rank < self._stop and self._patience > 0:
+                return pc
+            self._ranks[self.everybody()] = self._running = rank
         if self._waiting.any():
             # A block goes on when none of its threads is still on its way to the barrier; some may have left.
-            complete = self._waiting & ~(self._pcs != END).any(axis=(1, 2), keepdims=True)
-            self._pcs[complete] = self._resume[complete]
+            complete = self._waiting & ~(self._ranks != END).any(axis=(1, 2), keepdims=True)
+            self._ranks[complete] = self._resume[complete]
             self._waiting = self._waiting & ~complete
-        low = int(self._pcs.min())
+            if complete.any():
+                self._passed(complete.any(axis=(1, 2), keepdims=True))
+        low = int(self._ranks.min())
         if low == END:
             return END
-        mask = self._pcs == low
-        others = int(np.where(mask, END, self._pcs).min())
+        others = int(np.where(self._ranks == low, END, self._ranks).min())
+        if self._patience <= 0:
+            # Those that were held back run in turn.
+            later = np.where(self._ranks > self._running, self._ranks, END)
+            low, others = int(later.min()) if (later != END).any() else low, END
+        self._patience = PATIENCE
+        mask = self._ranks == low
         self.mask = None if mask.all() else mask
-        self._stop = others
-        if others == END and not self._waiting.any():
-            self._pcs, self._stop = None, -1
-        return low
+        self._stop, self._running = others, low
+        if (mask | (self._ranks == END)).all() and not self._waiting.any():
+            self._ranks, self._stop = None, END
+        return self.program.at_rank[low]
+
+    def polled(self) -> None:
+        """Say that the running threads looked at memory that others may change."""
+        self._patience -= 1
 
     def barrier(self, following: int) -> int | None:
         """Every thread of a block that has not left arrives before any goes on."""
-        if self._pcs is None:
+        if self._ranks is None:
+            self._passed(None)
             return None
         here = self.everybody()
-        elsewhere = ((self._pcs != END) | self._waiting) & ~here
+        elsewhere = ((self._ranks != END) | self._waiting) & ~here
         divided = here.any(axis=2) & elsewhere.any(axis=2)
         if divided.any():
             self.findings.note("barrier-divergence", here & divided[:, :, None], None, 0, "")
         self._waiting = self._waiting | here
-        self._resume[here] = following
-        self._pcs[here] = END
+        self._resume[here] = self.program.rank[following]
+        self._ranks[here] = END
         return RESCHEDULE

@@ -13,6 +13,7 @@ from simulators.ptx.group import Counts, Group, Run
 from simulators.ptx.memory import GlobalMemory, SharedMemory, flat_bytes
 from simulators.ptx.parser import ParsedModule, parse_module
 from simulators.ptx.program import Program, build, parameter_values
+from simulators.ptx.races import AccessLog, Races
 from simulators.ptx.syntax import Kernel, Parameter
 from simulators.ptx.types import DTYPES
 from simulators.report import Report
@@ -26,7 +27,10 @@ DEFAULT_BUDGET = 10**11
 MAX_BLOCK = (1024, 1024, 64)
 MAX_GRID = (2**31 - 1, 65535, 65535)
 
-_TRAFFIC = ("global_load_bytes", "global_store_bytes", "shared_load_bytes", "shared_store_bytes")
+_TRAFFIC = (
+    "global_load_bytes", "global_store_bytes", "shared_load_bytes", "shared_store_bytes",
+    "global_load_sectors", "global_store_sectors", "shared_transactions", "shared_bank_conflicts",
+)  # fmt: skip
 
 
 def parse(text: str) -> "Module":
@@ -157,7 +161,7 @@ class Module:
                 contents = np.frombuffer(variable.initial.ljust(variable.size, b"\0"), np.uint8)
                 memory.symbols[variable.name] = memory.add(contents, max(variable.align, 16))
         memory.map()
-        findings = Findings(check, kernel, geometry)
+        findings = Findings(check, kernel, geometry, program.instructions)
         counts = Counts(budget=instruction_budget, traffic=dict.fromkeys(_TRAFFIC, 0))
         counts.warps_at = [0] * len(program.steps)
         run = Run(program, memory, parameter_values(program.kernel, values), findings, counts)
@@ -165,6 +169,7 @@ class Module:
             _run_groups(run, geometry, program.shared_size + dynamic_shared)
         for array, index in buffers:
             _copy_back(array, memory.contents(index))
+        counts.traffic["global_compulsory_bytes"] = memory.touched()
         return Report(_counters(program, counts), findings.collected())
 
     def _program(self, kernel: str) -> Program:
@@ -179,6 +184,7 @@ class Module:
 def _run_groups(run: Run, geometry: Geometry, shared_size: int) -> None:
     """Run all blocks, some at a time."""
     at_once = _blocks_at_once(run.program, geometry, shared_size)
+    log = AccessLog()
     threads = np.arange(geometry.warps * LANES).reshape(1, geometry.warps, LANES)
     for first in range(0, geometry.blocks, at_once):
         blocks = min(at_once, geometry.blocks - first)
@@ -186,7 +192,8 @@ def _run_groups(run: Run, geometry: Geometry, shared_size: int) -> None:
         live = np.broadcast_to(threads < geometry.threads, shape) if geometry.threads % LANES else None
         run.findings.first_block, run.findings.shape = first, shape
         special = geometry.specials(first, blocks)
-        Group(run, shape, SharedMemory(blocks, shared_size), special, live).run()
+        races = Races(log, run.findings, shape, first) if run.findings.check else None
+        Group(run, shape, SharedMemory(blocks, shared_size), special, live=live, races=races).run()
 
 
 def _extent(name: str, given: int | Sequence[int], limits: tuple[int, int, int]) -> tuple[int, int, int]:

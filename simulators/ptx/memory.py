@@ -11,12 +11,13 @@ below the memory's size, a power of two, only if every offset is.
 
 import bisect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from simulators.ptx.errors import IllegalAddressError, LaunchError
 from simulators.ptx.findings import Findings
+from simulators.ptx.races import History
 
 # Above 2^32, so that a pointer cut to 32 bits hits nothing; the shared window of generic addresses is
 # elsewhere.
@@ -33,6 +34,10 @@ _ITEM: dict[int, np.dtype] = {
     8: np.dtype(np.uint64),
     16: np.dtype(np.complex128),  # only moved, never computed with
 }
+
+
+# An item all of whose bytes are 1.
+ALL_ONE = {size: np.full(size, 1, np.uint8).view(dtype)[0] for size, dtype in _ITEM.items()}
 
 
 def item_dtype(size: int) -> np.dtype:
@@ -53,6 +58,16 @@ class Access:
     run: slice | None = None
     # The bytes are known to have been written, or marked so: once true, true until the block ends.
     settled: bool = False
+    # Global memory only: the buffer that all of it lies in, None where it lies in several or is not known.
+    buffer: int | None = None
+    # What hardware would do for it (traffic.py), once computed; and which kinds of access were marked.
+    cost: tuple[int, int] | None = None
+    marked: set[str] = field(default_factory=set)
+
+    @property
+    def by_block(self) -> np.ndarray:
+        """The indices with an axis of blocks, of length 1 where all blocks have the same."""
+        return self.index[None] if self.by_row else self.index
 
 
 def _items(memory: np.ndarray) -> dict[int, np.ndarray]:
@@ -136,6 +151,50 @@ class GlobalMemory:
         for data, start, end in zip(self.buffers, self.starts, self.ends, strict=True):
             memory[start:end] = data
         self.items = _items(memory)
+        # For each byte 1 once it has been loaded, or stored.
+        self._touched = {what: _items(np.zeros(self.size, np.uint8)) for what in ("load", "store")}
+        self._histories: dict[int, History] = {}
+
+    def touch(self, access: Access, what: str) -> None:
+        """Mark the bytes of an access as loaded or stored."""
+        if what not in access.marked:
+            index = access.index if access.keep is None else _spread(access.keep, access.index)[0]
+            self._touched[what][access.size][index] = ALL_ONE[access.size]
+            access.marked.add(what)
+
+    def touched(self) -> int:
+        """Count the bytes that were loaded, and those that were stored."""
+        return sum(int(np.count_nonzero(marks[1])) for marks in self._touched.values())
+
+    def histories(self, access: Access) -> list[tuple[History, int, np.ndarray, np.ndarray | None]]:
+        """For each buffer an access lies in: its history and address, indices in it, and who accesses it."""
+        index, keep, shift = access.index, access.keep, access.size.bit_length() - 1
+        if access.buffer is None:
+            active = index if keep is None else _spread(keep, index)[0]
+            if active.size == 0:
+                return []
+            first, last = (self._buffer_at(int(end()) << shift) for end in (active.min, active.max))
+            if first == last:
+                access.buffer = first
+            else:
+                everybody = np.ones((1,) * index.ndim, np.bool_) if keep is None else keep
+                return [
+                    self._part(buffer, index, everybody & (index >= low) & (index < high), shift)
+                    for buffer in range(first, last + 1)
+                    for low, high in [(self.starts[buffer] >> shift, -(-self.ends[buffer] >> shift))]
+                ]
+        return [self._part(access.buffer, index, keep, shift)]
+
+    def _buffer_at(self, offset: int) -> int:
+        return bisect.bisect_right(self.starts, offset) - 1
+
+    def _part(
+        self, buffer: int, index: np.ndarray, keep: np.ndarray | None, shift: int
+    ) -> tuple[History, int, np.ndarray, np.ndarray | None]:
+        if buffer not in self._histories:
+            self._histories[buffer] = History(self.ends[buffer] - self.starts[buffer])
+        start = self.starts[buffer]
+        return self._histories[buffer], GLOBAL_BASE + start, index - (start >> shift), keep
 
     def contents(self, buffer: int) -> np.ndarray:
         """Give the bytes of a buffer as they are now."""
@@ -174,6 +233,14 @@ class GlobalMemory:
         _scatter(self.items[access.size], access, value)
 
 
+def same_bits(stored: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Compare items of memory with what a store has for them."""
+    if stored.dtype.itemsize == 16:
+        pairs = (np.ascontiguousarray(a).view(np.uint64).reshape(*a.shape, 2) for a in (stored, value))
+        return np.asarray(np.equal(*pairs).all(axis=-1))
+    return np.asarray(stored == value)
+
+
 def _scatter(items: np.ndarray, access: Access, value: np.ndarray) -> None:
     """Store into flat items; a thread after another in order of block, warp and lane wins."""
     if access.keep is None:
@@ -191,8 +258,30 @@ class SharedMemory:
         self.blocks, self.size = blocks, size
         self.row = _power_of_two(size)
         self.items = _items(np.zeros((blocks, self.row), np.uint8))
-        # For each byte 1 once it has been written.
-        self.marks = _items(np.zeros((blocks, self.row), np.uint8))
+        # For each byte 1 once it has been written: one row for each block, or one while all blocks do alike.
+        self.marks = _items(np.zeros((1, self.row), np.uint8))
+        self._initialised = size == 0
+        self._history = History(self.row)
+
+    def new_interval(self) -> None:
+        """Note that all threads have met: races begin anew, and blocks may be alike again."""
+        self._history.forget()
+        if self._initialised:
+            return
+        marks = self.marks[1]
+        if marks.shape[0] > 1 and (marks == marks[:1]).all():
+            self.marks = _items(marks[:1].copy())
+        self._initialised = bool(self.marks[1][:, : self.size].all())
+
+    def history(self, access: Access) -> tuple[History, np.ndarray]:
+        """Give the history of the memory, and the indices of an access in it."""
+        if not access.by_row:
+            self._history.spread(self.blocks)
+            return self._history, access.index
+        index = access.by_block
+        if self._history.rows > 1:
+            index = index + self._first_items(access.size, index.ndim)
+        return self._history, index
 
     def resolve(self, address: np.ndarray, size: int, mask: np.ndarray | None, findings: Findings) -> Access:
         """Addresses (uint64, axis 0 the blocks or of length 1) as item indices."""
@@ -214,13 +303,28 @@ class SharedMemory:
             run = slice(int(flat[0]), int(flat[0]) + flat.size)
             contiguous = bool((flat == np.arange(run.start, run.stop)).all())
             return Access(index[0], size, None, by_row=True, run=run if contiguous else None)
-        rows = np.arange(self.blocks).reshape((-1,) + (1,) * (index.ndim - 1))
-        return Access(index + rows * (self.row // size), size, keep)
+        return Access(index + self._first_items(size, index.ndim), size, keep)
+
+    def _first_items(self, size: int, axes: int) -> np.ndarray:
+        """Index of the first item of each block, along the first of some axes."""
+        return np.arange(self.blocks).reshape((-1,) + (1,) * (axes - 1)) * (self.row // size)
+
+    def restricted(self, access: Access, threads: np.ndarray) -> Access:
+        """Give the part of an access that some threads (blocks, warps, lanes) make."""
+        index = access.index
+        if access.by_row:
+            index = index[None] + self._first_items(access.size, index.ndim + 1)
+        keep = threads if access.keep is None else access.keep & threads
+        return Access(index, access.size, keep)
 
     def load(self, access: Access, findings: Findings) -> np.ndarray:
         """Gather, blocks first; threads that do not access read zero."""
-        if findings.check and not access.settled:
+        if findings.check and not access.settled and not self._initialised:
             self._check_initialised(access, findings)
+        return self.contents(access)
+
+    def contents(self, access: Access) -> np.ndarray:
+        """Gather, without any check."""
         value = self._gather(self.items[access.size], access)
         if access.keep is not None:
             value = np.where(access.keep, value, np.zeros((), value.dtype))
@@ -230,10 +334,15 @@ class SharedMemory:
         if not access.by_row:
             return items.reshape(-1).take(access.index)
         if access.run is not None:
-            return items[:, access.run].reshape(self.blocks, *access.index.shape).copy()
+            return items[:, access.run].reshape(items.shape[0], *access.index.shape).copy()
         return items.take(access.index, axis=1)
 
+    def _spread_marks(self, access: Access) -> None:
+        if not access.by_row and self.marks[1].shape[0] == 1 < self.blocks:
+            self.marks = _items(np.repeat(self.marks[1], self.blocks, axis=0))
+
     def _check_initialised(self, access: Access, findings: Findings) -> None:
+        self._spread_marks(access)
         marks = np.ascontiguousarray(self._gather(self.marks[access.size], access))
         ready = marks.view(np.uint8).reshape(*marks.shape, access.size).all(axis=-1)
         if access.keep is not None:
@@ -241,29 +350,25 @@ class SharedMemory:
         if ready.all():
             access.settled = True
         else:
-            address = access.index * access.size & (self.row - 1)
-            findings.note(
-                "uninitialised",
-                np.asarray(~ready),
-                np.broadcast_to(address, ready.shape),
-                access.size,
-                "shared",
-            )
+            address = access.by_block * access.size & (self.row - 1)
+            shape = np.broadcast_shapes(ready.shape, address.shape)
+            missing, address = np.broadcast_to(~ready, shape), np.broadcast_to(address, shape)
+            findings.note("uninitialised", missing, address, access.size, "shared")
 
     def store(self, access: Access, value: np.ndarray, findings: Findings) -> None:
         """Scatter; where several threads of a block write one item, the last one's value stays."""
         self._scatter(self.items[access.size], access, value)
-        if findings.check and not access.settled:
-            every = np.full((1, 1, 1, access.size), 1, np.uint8).view(_ITEM[access.size])[..., 0]
-            self._scatter(self.marks[access.size], access, every)
+        if findings.check and not access.settled and not self._initialised:
+            self._spread_marks(access)
+            self._scatter(self.marks[access.size], access, ALL_ONE[access.size].reshape(1, 1, 1))
             access.settled = True
 
     def _scatter(self, items: np.ndarray, access: Access, value: np.ndarray) -> None:
         if access.by_row:
-            shape = (self.blocks, *access.index.shape)
+            shape = (items.shape[0], *access.index.shape)
             rows = np.broadcast_to(value.reshape(value.shape + (1,) * (len(shape) - value.ndim)), shape)
             items[:, access.run if access.run is not None else access.index.ravel()] = rows.reshape(
-                self.blocks, -1
+                items.shape[0], -1
             )
         else:
             _scatter(items.reshape(-1), access, value)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import simulators.ptx.instructions  # noqa: F401  (fills the table of definitions)
+from simulators.ptx.control_flow import ranks
 from simulators.ptx.forms import Definition, Site, Step, find
 from simulators.ptx.syntax import Instruction, Kernel, Symbol, Variable
 from simulators.ptx.types import DTYPES
@@ -25,6 +26,9 @@ class Program:
     steps: list[Step]
     definitions: list[Definition]
     shared_size: int
+    # Where each instruction stands in the order in which divided threads run (control_flow.py), and back.
+    rank: list[int]
+    at_rank: list[int]
 
 
 def build(kernel: Kernel, outside: list[Variable]) -> Program:
@@ -43,7 +47,18 @@ def build(kernel: Kernel, outside: list[Variable]) -> Program:
             step = _guarded(step, instruction)
         steps.append(step)
         definitions.append(definition)
-    return Program(kernel, instructions, steps, definitions, shared_size)
+    rank = ranks([_successors(i, pc, kernel.labels) for pc, i in enumerate(instructions)])
+    at_rank = [pc for _, pc in sorted(zip(rank, range(len(rank)), strict=True))]
+    return Program(kernel, instructions, steps, definitions, shared_size, rank, at_rank)
+
+
+def _successors(instruction: Instruction, pc: int, labels: dict[str, int]) -> tuple[int, ...]:
+    """Where an instruction may go on to; nowhere after the end of a thread."""
+    opcode = instruction.parts[0]
+    following = (pc + 1,) if opcode not in _CONTROL or instruction.guard is not None else ()
+    if opcode != "bra":
+        return following
+    return (*following, *(labels[o.name] for o in instruction.operands if isinstance(o, Symbol)))
 
 
 def _lay_out(kernel: Kernel, outside: list[Variable]) -> tuple[dict[str, int], int]:

@@ -1,4 +1,4 @@
-"""Integer `wmma.mma` and `mma.sync`: what one tensor-core instruction does to its matrices.
+"""Integer and single-bit `wmma.mma` and `mma.sync`: what one tensor-core instruction does to its matrices.
 
 Source: PTX ISA, "Warp Level Matrix Multiply-Accumulate Instructions". Shapes and types are the manual's
 tables; `SUPPORTED` is that table, and it is all that decides what `mma` accepts.
@@ -73,6 +73,32 @@ def mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, satfinite: bool = False) ->
     if satfinite:
         total = np.clip(total, _INT32.min, _INT32.max)
     return total.astype(np.int32)
+
+
+BINARY_SHAPES = ((8, 8, 128), (16, 8, 128), (16, 8, 256))
+"""Shapes (m, n, k) of single-bit `mma.sync`; `wmma` has the first."""
+
+
+def binary_mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, operation: str) -> np.ndarray:
+    """D = C + number of ones in (row of A `operation` column of B), of one single-bit instruction or many.
+
+    `a` is bool (..., m, k), `b` bool (..., k, n), `c` int32 (..., m, n); `operation` is "xor" or "and". The
+    result is int32 and wraps modulo 2^32.
+
+    Raises ValueError for another operation, dtype or (m, n, k).
+    """
+    if operation not in ("xor", "and"):
+        raise ValueError(f"operation {operation!r}; single-bit instructions have 'xor' and 'and'")
+    shape, a_type, b_type = _variant(a, b, c)
+    if shape not in BINARY_SHAPES or (a.dtype, b.dtype) != (np.bool_, np.bool_):
+        m, n, k = shape
+        supported = ", ".join(f"m{m}n{n}k{k}" for m, n, k in BINARY_SHAPES)
+        raise ValueError(
+            f"no single-bit instruction m{m}n{n}k{k} {a_type}·{b_type}; supported: {supported} bool·bool"
+        )
+    combined = np.logical_xor if operation == "xor" else np.logical_and
+    ones = combined(a[..., :, :, None], b[..., None, :, :]).sum(axis=-2)
+    return (ones + c.astype(np.int64)).astype(np.int32)
 
 
 _LEGAL = {(v.shape, v.a, v.b) for v in SUPPORTED}

@@ -214,7 +214,7 @@ def test_a_barrier_in_a_divided_warp_is_a_finding():
 
 def test_warps_may_meet_at_different_barriers():
     text = body(
-        "setp.lt.u32 %p0, %r0, 32;\n.shared .b32 s;\n@%p0 bra FIRST;\nmov.u32 %r1, 42; st.shared.u32 [s], %r1;\n"
+        "setp.lt.u32 %p0, %r0, 32;\n.shared .b32 s;\n@%p0 bra FIRST;\nmov.u32 %r1, 42; setp.eq.u32 %p1, %r0, 32; @%p1 st.shared.u32 [s], %r1;\n"
         f"bar.sync 0;\nbra DONE;\nFIRST:\nbar.sync 0;\nDONE:\nld.shared.u32 %r1, [s];\n{STORE}\nret;"
     )
     out = np.zeros(64, np.uint32)
@@ -227,7 +227,7 @@ def test_who_comes_first_to_a_barrier_waits_for_the_warps_on_another_path():
     # The second warp's barrier and load stand before the first warp's store in the text.
     text = body(
         "setp.lt.u32 %p0, %r0, 32;\n.shared .b32 s;\n@%p0 bra FIRST;\nbar.sync 0;\nld.shared.u32 %r1, [s];\n"
-        f"bra DONE;\nFIRST:\nmov.u32 %r1, 42; st.shared.u32 [s], %r1;\nbar.sync 0;\nDONE:\n{STORE}\nret;"
+        f"bra DONE;\nFIRST:\nmov.u32 %r1, 42; setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [s], %r1;\nbar.sync 0;\nDONE:\n{STORE}\nret;"
     )
     out = np.zeros(64, np.uint32)
     report = ptx.parse(text).launch("k", 1, 64, [out])

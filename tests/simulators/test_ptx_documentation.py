@@ -6,9 +6,10 @@ import pytest
 
 import simulators.ptx.instructions  # noqa: F401
 from simulators.ptx.forms import DEFINITIONS
-from simulators.ptx.instructions.matrix import WMMA_SHAPES
+from simulators.ptx.instructions.mma import MMA_SHAPES
+from simulators.ptx.instructions.wmma import WMMA_SHAPES
 from simulators.ptx.support import support_table
-from simulators.wmma import SUPPORTED
+from simulators.wmma import BINARY_SHAPES, SUPPORTED
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ptx.md"
 
@@ -29,8 +30,16 @@ def test_every_instruction_says_what_it_does_and_where_that_stands(definition):
     assert ":" in definition.section
 
 
+NAMES = {"int8": "s8", "uint8": "u8", "int4": "s4", "uint4": "u4"}
+
+
 def test_machine_and_models_know_the_same_wmma_variants():
     machine = {(shape, kind) for kind, shapes in WMMA_SHAPES.items() for shape in shapes.values()}
-    names = {"int8": "s8", "uint8": "u8", "int4": "s4", "uint4": "u4"}
-    models = {(v.shape, names[v.a]) for v in SUPPORTED if v.instruction == "wmma"}
-    assert machine == models
+    models = {(v.shape, NAMES[v.a]) for v in SUPPORTED if v.instruction == "wmma"}
+    assert machine == models | {(BINARY_SHAPES[0], "b1")}
+
+
+def test_machine_and_models_know_the_same_mma_variants():
+    machine = {(shape, kind) for kind, shapes in MMA_SHAPES.items() for shape in shapes.values()}
+    models = {(v.shape, NAMES[v.a][1:]) for v in SUPPORTED if v.instruction == "mma"}
+    assert machine == models | {(shape, "b1") for shape in BINARY_SHAPES}

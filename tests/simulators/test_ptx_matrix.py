@@ -205,7 +205,7 @@ def test_only_the_warps_of_a_branch_multiply():
 @pytest.mark.parametrize(("type_", "elements"), [("u4", range(8)), ("s4", [0, 1, 2, 3, 4, 5, 6, -1])])
 def test_element_0_of_a_word_is_in_its_low_nibble(type_, elements):
     word = 0x76543210 if type_ == "u4" else 0xF6543210
-    fragment = Fragment(np.full((1, 1, 1, 32), word, np.uint32), ())
+    fragment = Fragment((), np.full((1, 1, 1, 32), word, np.uint32))
     matrix = fragment.factor(Tile(8, 32, type_))
     assert matrix[0, 0, 0].tolist() == [*elements] * 4
 
@@ -237,6 +237,38 @@ def test_fragments_that_arithmetic_touched_are_gathered_again():
         want = want + a.astype(np.int64) @ b.T.astype(np.int64)
         want = want * 2 + (want < 0)
     np.testing.assert_array_equal(d, want)
+
+
+BITS = """
+#include <mma.h>
+using namespace nvcuda;
+extern "C" __global__ void bits_{name}(const int* a, const int* b, int* d) {{
+  wmma::fragment<wmma::matrix_a, 8, 8, 128, wmma::experimental::precision::b1, wmma::row_major> fa;
+  wmma::fragment<wmma::matrix_b, 8, 8, 128, wmma::experimental::precision::b1, wmma::col_major> fb;
+  wmma::fragment<wmma::accumulator, 8, 8, 128, int> fc;
+  wmma::fill_fragment(fc, 0x7fffffc0);
+  wmma::load_matrix_sync(fa, a, 256);
+  wmma::load_matrix_sync(fb, b, 128);
+  wmma::bmma_sync(fc, fa, fb, fc, wmma::experimental::bmmaBitOp{name});
+  wmma::store_matrix_sync(d, fc, 8, wmma::mem_row_major);
+}}
+"""
+
+
+@pytest.mark.parametrize("operation", ["XOR", "AND"])
+def test_wmma_of_single_bits_is_exact(operation):
+    random = np.random.default_rng(6)
+    a, b = random.random((8, 256)) < 0.5, random.random((8, 128)) < 0.5
+    d = np.zeros((8, 8), np.int32)
+    given = [np.packbits(x, axis=1, bitorder="little").view(np.int32) for x in (a, b)]
+    report = ptx.parse(compile_ptx(BITS.format(name=operation))).launch(
+        f"bits_{operation}", 1, 32, [*given, d]
+    )
+    rows, columns = a[:, None, :128], b[None]
+    want = ((rows ^ columns) if operation == "XOR" else (rows & columns)).sum(axis=2) + 0x7FFFFFC0
+    np.testing.assert_array_equal(d, (want + 2**31) % 2**32 - 2**31)
+    assert report.findings == []
+    assert report.counters["tensor_instructions"] == 1
 
 
 HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n.reg .b32 %r<20>; .reg .b64 %rd<2>;\nld.param.u64 %rd0, [p];\n"

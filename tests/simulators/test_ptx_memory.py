@@ -26,6 +26,7 @@ extern "C" __global__ void generic(const int* x, int* out, int which) {
   __syncthreads();
   const int* from = (which == 2 ? t & 1 : which) ? inside : x;
   out[t] = from[t ^ 1];
+  __syncthreads();
   int* to = (which == 2 ? t & 1 : which) ? inside : out + 64;
   to[t] = -t;
   __syncthreads();
@@ -69,7 +70,7 @@ def test_widths_and_vectors(module):
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["global", "shared", "both at once"])
 def test_generic_addresses(module, which):
     x, out = np.arange(100, 164, dtype=np.int32), np.zeros(192, np.int32)
-    report = module.launch("generic", 2, 64, [x, out, which])
+    report = module.launch("generic", 1, 64, [x, out, which])
     t = np.arange(64)
     in_shared = np.array([0 * t, 0 * t + 1, t & 1][which], bool)
     np.testing.assert_array_equal(out[:64], np.where(in_shared, (t ^ 1) * 3, x[t ^ 1]))
@@ -83,6 +84,13 @@ def test_the_last_of_several_writers_stays(check):
     _, out, _ = run("st.global.u32 [%rd1], %r0; st.shared.u32 [s], %r0; ld.shared.u32 %r5, [s]; "
                     "st.global.u32 [%rd1+4], %r5;", check=check)  # fmt: skip
     assert out[:2].tolist() == [31, 31]
+
+
+def test_a_shared_address_wraps_at_32_bits():
+    _, out, report = run("sub.u32 %r2, %r2, 256; st.shared.u32 [%r2+256], %r0; bar.sync 0; ld.shared.u32 %r5, [%r2+256]; "
+                         "st.global.u32 [%rd4], %r5;")  # fmt: skip
+    assert out[:32].tolist() == [*range(32)]
+    assert report.findings == []
 
 
 def test_a_clean_kernel_has_no_findings():

@@ -96,3 +96,30 @@ def test_extreme_operands_do_not_lose_bits():
 def test_what_no_instruction_does_is_refused(a, b, c, message):
     with pytest.raises(ValueError, match=message):
         wmma.mma(a, b, c)
+
+
+@pytest.mark.parametrize("operation", ["xor", "and"])
+@pytest.mark.parametrize("shape", wmma.BINARY_SHAPES, ids=str)
+def test_binary_mma_counts_ones(shape, operation):
+    random = np.random.default_rng(8)
+    m, n, k = shape
+    a, b = random.random((m, k)) < 0.5, random.random((k, n)) < 0.5
+    c = random.choice([INT32.min, -1, 0, INT32.max], (m, n)).astype(np.int32)
+    rows = [int("".join("01"[int(x)] for x in row), 2) for row in a]
+    columns = [int("".join("01"[int(x)] for x in column), 2) for column in b.T]
+    ones = [[((x ^ y) if operation == "xor" else (x & y)).bit_count() for y in columns] for x in rows]
+    np.testing.assert_array_equal(
+        wmma.binary_mma(a, b, c, operation), wrap(np.array(ones) + c.astype(np.int64))
+    )
+
+
+@pytest.mark.parametrize(
+    ("k", "dtype", "operation", "message"),
+    [(128, bool, "or", "operation 'or'"), (64, bool, "xor", "m8n8k64 bool·bool; supported: m8n8k128"), (128, np.int8, "xor", "int8·int8")],
+    ids=["or", "k 64", "bytes"],
+)  # fmt: skip
+def test_what_no_binary_instruction_does_is_refused(k, dtype, operation, message):
+    with pytest.raises(ValueError, match=message):
+        wmma.binary_mma(
+            np.zeros((8, k), dtype), np.zeros((k, 8), dtype), np.zeros((8, 8), np.int32), operation
+        )

@@ -2,24 +2,28 @@
 
 from simulators.ptx.instructions import (
     arithmetic,
+    asynchronous,
     comparison,
     control,
     conversion,
     floating,
     logic,
-    matrix,
+    mma,
     movement,
     warp,
+    wmma,
 )
 
 __all__ = [
     "arithmetic",
+    "asynchronous",
     "comparison",
     "control",
     "conversion",
     "floating",
     "logic",
-    "matrix",
+    "mma",
     "movement",
     "warp",
+    "wmma",
 ]

@@ -3,6 +3,7 @@
 from types import SimpleNamespace as Form
 from typing import TYPE_CHECKING
 
+from simulators.ptx.errors import KernelTrapError
 from simulators.ptx.forms import Site, Step, executes
 from simulators.ptx.group import END
 from simulators.ptx.syntax import Immediate, Symbol
@@ -59,6 +60,17 @@ def exit_(form: Form, site: Site) -> Step:
     return _go(site, END)
 
 
+@executes("trap", "Miscellaneous Instructions: trap")
+def trap(form: Form, site: Site) -> Step:
+    """End the launch with an error."""
+    site.expect(0)
+
+    def step(group: "Group") -> None:
+        raise KernelTrapError(f"{group.findings.place()}: the kernel gave up")
+
+    return step
+
+
 def _barrier(site: Site) -> Step:
     site.expect(1)
     if not isinstance(site.operands[0], Immediate) or site.operands[0].value != 0:
@@ -85,10 +97,15 @@ def barrier_sync(form: Form, site: Site) -> Step:
 
 @executes("bar.warp.sync", "Parallel Synchronization and Communication Instructions: bar.warp.sync")
 def bar_warp_sync(form: Form, site: Site) -> Step:
-    """Wait for the warp's threads of the mask: nothing to do, they run in lockstep here."""
+    """Wait for the warp's threads of the mask, which run in lockstep here; orders their accesses."""
     site.expect(1)
     site.read(site.operands[0], "b32")
-    return lambda group: None
+
+    def step(group: "Group") -> None:
+        if group.races is not None:
+            group.races.warp_barrier(group.mask)
+
+    return step
 
 
 @executes(

@@ -1,15 +1,15 @@
 """mov, loads and stores, and the conversion of addresses."""
 
-import operator
 from collections.abc import Callable
 from types import SimpleNamespace as Form
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulators.ptx.access import Port, absolute, address_of, all_lanes
 from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Reader, Site, Step, computes, executes
-from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype
+from simulators.ptx.memory import SHARED_BASE, item_dtype
 from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
 from simulators.ptx.types import DTYPES, as_storage, storage
 
@@ -123,7 +123,7 @@ def ld(form: Form, site: Site) -> Step:
     size = _checked_size(site, count * dtype.itemsize)
     writers = [None if isinstance(o, Sink) else site.write(o, form.type, exact=False) for o in targets]
     locate = address_of(site, site.operands[1], form.space)
-    load = _loader(form.space, locate, size, site.pc)
+    load = _loader(Port(site.pc, form.space, size, polls=form.order not in ("", "weak")), locate)
 
     def scalar(group: "Group") -> None:
         value = load(group)
@@ -160,7 +160,7 @@ def st(form: Form, site: Site) -> Step:
             return values[0]
         return np.stack(np.broadcast_arrays(*values), axis=-1).view(item)[..., 0]
 
-    return _storer(form.space, locate, size, site.pc, value_of)
+    return _storer(Port(site.pc, form.space, size, polls=form.order not in ("", "weak")), locate, value_of)
 
 
 def _vector(form: Form, site: Site, operand: Operand) -> tuple[int, tuple[Operand, ...]]:
@@ -177,124 +177,24 @@ def _checked_size(site: Site, size: int) -> int:
     return size
 
 
-def address_of(site: Site, operand: Operand, space: str) -> tuple[Reader, int]:
-    """Split an address into the register (or constant) that it is based on, and the offset in bytes."""
-    if not isinstance(operand, Address):
-        raise site.fail(f"expects an address in brackets, not {operand}")
-    if operand.base is None:
-        value = operand.offset
-        return lambda group: np.full((1, 1, 1), value, np.uint64), 0
-    if isinstance(operand.base, Symbol):
-        in_shared = operand.base.name in site.symbols
-        if in_shared != (space == "shared"):
-            raise site.fail(f"{operand.base.name} is not a variable of .{space or 'generic'} memory")
-        return site.read(operand.base, "u64"), operand.offset
-    if operand.base.type not in ("b32", "u32", "s32", "b64", "u64", "s64"):
-        raise site.fail(f"{operand.base.name} is .{operand.base.type}, not an address")
-    if operand.base.type[1:] == "32" and space != "shared":
-        raise site.fail(f"{operand.base.name} has 32 bits, an address of .{space or 'generic'} memory 64")
-    slot = operand.base.slot
-    return lambda group: group.registers[slot], operand.offset
-
-
-def _absolute(base: np.ndarray, offset: int) -> np.ndarray:
-    return base.astype(np.uint64) + np.uint64(offset & 0xFFFF_FFFF_FFFF_FFFF)
-
-
-def resolve(
-    group: "Group", pc: int, space: str, *, key: tuple, addresses: Callable[[], np.ndarray], size: int,
-    mask: np.ndarray | None,
-) -> Access:  # fmt: skip
-    """Resolve the access of instruction `pc`.
-
-    `key` has all arrays that the addresses and the mask come from: while they are the same objects, whose
-    contents never change, the last access is given again.
-    """
-    known = group.accesses.get(pc)
-    if known is not None and all(map(operator.is_, known[0], key)):
-        return known[1]
-    memory = group.shared if space == "shared" else group.memory
-    access = memory.resolve(addresses(), size, mask, group.findings)
-    # A faulty access is looked at again each time, so that it is counted each time.
-    if access.keep is mask:
-        group.accesses[pc] = (key, access)
-    return access
-
-
-def _loader(space: str, locate: tuple[Reader, int], size: int, pc: int) -> Reader:
+def _loader(port: Port, locate: tuple[Reader, int]) -> Reader:
     read, offset = locate
 
     def load(group: "Group") -> np.ndarray:
         base = read(group)
-        group.count(f"{space}_load_bytes", group.active() * size)
-        access = resolve(
-            group, pc, space, key=(base, group.mask), addresses=lambda: _absolute(base, offset), size=size,
-            mask=group.mask,
-        )  # fmt: skip
-        if space == "shared":
-            return group.shared.load(access, group.findings)
-        return group.memory.load(access)
+        return port.load(group, (base, group.mask), lambda: absolute(base, offset), group.mask)
 
-    def generic(group: "Group") -> np.ndarray:
-        address = _absolute(read(group), offset)
-        total = np.zeros((1, 1, 1), item_dtype(size))
-        for where, mask in _spaces(group, address):
-            group.count(f"{where}_load_bytes", _count(group, mask) * size)
-            if where == "shared":
-                access = group.shared.resolve(address - np.uint64(SHARED_BASE), size, mask, group.findings)
-                value = group.shared.load(access, group.findings)
-            else:
-                value = group.memory.load(group.memory.resolve(address, size, mask, group.findings))
-            total = value if mask is None else np.where(mask, value, total)
-        return total
-
-    return load if space else generic
+    return load
 
 
-def _storer(
-    space: str, locate: tuple[Reader, int], size: int, pc: int, value_of: Callable[["Group"], np.ndarray]
-) -> Step:
+def _storer(port: Port, locate: tuple[Reader, int], value_of: Callable[["Group"], np.ndarray]) -> Step:
     read, offset = locate
-
-    def all_lanes(group: "Group", base: np.ndarray) -> np.ndarray:
-        address = _absolute(base, offset)
-        return np.broadcast_to(address, (address.shape[0], *group.shape[1:]))
 
     def store(group: "Group") -> None:
         base = read(group)
-        group.count(f"{space}_store_bytes", group.active() * size)
-        access = resolve(
-            group, pc, space, key=(base, group.mask), addresses=lambda: all_lanes(group, base), size=size,
-            mask=group.mask,
+        port.store(
+            group, (base, group.mask), lambda: all_lanes(group, absolute(base, offset)), group.mask,
+            value_of(group),
         )  # fmt: skip
-        if space == "shared":
-            group.shared.store(access, value_of(group), group.findings)
-        else:
-            group.memory.store(access, value_of(group))
 
-    def generic(group: "Group") -> None:
-        address = all_lanes(group, read(group))
-        for where, mask in _spaces(group, address):
-            group.count(f"{where}_store_bytes", _count(group, mask) * size)
-            if where == "shared":
-                access = group.shared.resolve(address - np.uint64(SHARED_BASE), size, mask, group.findings)
-                group.shared.store(access, value_of(group), group.findings)
-            else:
-                group.memory.store(group.memory.resolve(address, size, mask, group.findings), value_of(group))
-
-    return store if space else generic
-
-
-def _spaces(group: "Group", address: np.ndarray) -> list[tuple[str, np.ndarray | None]]:
-    """List the spaces that generic addresses lie in, each with the threads that address it."""
-    in_shared = (address >= np.uint64(SHARED_BASE)) & (address < np.uint64(SHARED_BASE + SHARED_WINDOW))
-    if not in_shared.any():
-        return [("global", group.mask)]
-    if in_shared.all():
-        return [("shared", group.mask)]
-    active = group.everybody()
-    return [("shared", in_shared & active), ("global", ~in_shared & active)]
-
-
-def _count(group: "Group", mask: np.ndarray | None) -> int:
-    return group.active() if mask is None else int(np.count_nonzero(np.broadcast_to(mask, group.shape)))
+    return store
