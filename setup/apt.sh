@@ -13,4 +13,10 @@ else
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update --quiet=2 >&2 && $as_root apt-get install --quiet=2 --yes --no-install-recommends "$@" >&2
+log=$(mktemp)
+if ! { $as_root apt-get update && $as_root apt-get install --yes --no-install-recommends "$@"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    exit 1
+fi
+rm -f "$log"

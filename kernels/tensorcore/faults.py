@@ -12,8 +12,11 @@ from kernels.faults import FaultNotPlanted
 
 _LOAD_B = re.compile(r"wmma\.load\.b\.sync\S*\s+\{(?P<registers>[^}]*)\}")
 _SIGNED_OPERANDS = re.compile(r"(wmma\.(?:load\.[ab]|mma)\.sync\S*)")
-_CHOICE = re.compile(r"@(?P<predicate>%p\d+)\s+bra\s+(?P<taken>\$\w+);\s*bra\.uni\s+(?P<other>\$\w+);")
-_LEAVE = re.compile(r"bra\.uni\s+(\$\w+);")
+_SPLIT = re.compile(
+    r"^\s*(?:(?P<label>\$\w+):|@(?P<guard>!?%p\d+)\s+bra\s+(?P<taken>\$\w+);|(?:bra\.uni\s+\$\w+|ret);)"
+)
+_LOADED = re.compile(r"^\s*ld\.global\S*\s+(?P<registers>[^\[]*)\[")
+_COPIED = re.compile(r"^\s*mov\.\S+\s+(?P<register>%\w+),")
 
 
 def swap_fragment_registers(ptx_text: str) -> str:
@@ -41,46 +44,67 @@ def unsigned_weights(ptx_text: str) -> str:
 
 
 def drop_padding_row(ptx_text: str) -> str:
-    """Take the outermost row of the image for padding: the bound of the test on the row is off by one.
+    """Take the outermost row or column of the image for padding: a bound of the test is off by one.
 
-    Acts on every branch that either loads from global memory or stores zeros to shared memory, where the
-    choice hangs on a comparison of a number with a constant. NVRTC writes the test whether a row lies in
-    an image of H rows so, unless it merges it with the test on the column.
+    Acts on every load from global memory whose registers another way through the kernel sets without
+    loading (the zeros of padding), where the choice hangs on a comparison of a number with a constant.
     """
-    edits: dict[int, tuple[int, str]] = {}
-    for choice in _CHOICE.finditer(ptx_text):
-        if _loads_or_pads(ptx_text, choice["taken"], choice["other"]):
-            bound = _bound(ptx_text, choice["predicate"])
-            if bound:
-                step = -1 if bound["relation"] == "lt" else 1
-                edits[bound.start("limit")] = (bound.end("limit"), str(int(bound["limit"]) + step))
+    lines = ptx_text.split("\n")
+    copied = {match["register"] for match in map(_COPIED.match, lines) if match}
+    edits: dict[int, str] = {}
+    for position, line in enumerate(lines):
+        loaded = _LOADED.match(line)
+        if loaded and copied.issuperset(re.findall(r"%\w+", loaded["registers"])):
+            for predicate, value in _choices(lines, position):
+                edits.update(_tightened(lines, predicate, value))
     if not edits:
         raise FaultNotPlanted(
             "drop_padding_row: no comparison chooses between a load and zeros: is there padding?"
         )
-    for start in sorted(edits, reverse=True):
-        end, limit = edits[start]
-        ptx_text = ptx_text[:start] + limit + ptx_text[end:]
-    return ptx_text
+    for position, edited in edits.items():
+        lines[position] = edited
+    return "\n".join(lines)
 
 
-def _loads_or_pads(text: str, taken: str, other: str) -> bool:
-    """Whether the code at `taken` loads from global memory, and that at `other` only fills shared memory."""
-    loading = text.find(f"\n{taken}:")
-    leave = _LEAVE.search(text, loading) if loading >= 0 else None
-    filling = text.find(f"\n{other}:")
-    join = text.find(f"\n{leave[1]}:", filling) if leave and filling >= 0 else -1
-    if leave is None or join < 0:
-        return False
-    fill = text[filling:join]
-    return "ld.global" in text[loading : leave.start()] and "ld.global" not in fill and "st.shared" in fill
+def _choices(lines: list[str], position: int) -> list[tuple[str, bool]]:
+    """The predicates, and the value of each, by which the code at this line is reached."""
+    start = position
+    while not (found := _SPLIT.match(lines[start])):
+        start -= 1
+        if start < 0:
+            return []
+    if found["guard"]:
+        return [_reached(found["guard"], taken=False)]
+    if not found["label"]:
+        return []
+    label = found["label"]
+    reached = []
+    for at, line in enumerate(lines):
+        branch = _SPLIT.match(line)
+        if branch and branch["taken"] == label:
+            reached.append(_reached(branch["guard"], taken=True))
+        elif branch and re.match(rf"\s*bra\.uni\s+{re.escape(label)};", line):
+            before = _SPLIT.match(lines[at - 1])
+            if before and before["guard"]:
+                reached.append(_reached(before["guard"], taken=False))
+    return reached
 
 
-def _bound(text: str, predicate: str) -> re.Match[str] | None:
-    """Find the comparison that a predicate, or one that it is the conjunction of, comes from."""
-    compared = rf"setp\.(?P<relation>lt|gt)\.[su]32\s+{predicate},\s*%r\d+,\s*(?P<limit>-?\d+);"
-    found = re.search(compared, text)
-    if found:
-        return found
-    both = re.search(rf"and\.pred\s+{predicate},\s*(%p\d+),\s*(%p\d+);", text)
-    return (_bound(text, both[1]) or _bound(text, both[2])) if both else None
+def _reached(guard: str, *, taken: bool) -> tuple[str, bool]:
+    return guard.removeprefix("!"), taken != guard.startswith("!")
+
+
+def _tightened(lines: list[str], predicate: str, value: bool) -> dict[int, str]:
+    """Make the comparisons with constants stricter that must hold for a predicate to have this value."""
+    edits: dict[int, str] = {}
+    for position, line in enumerate(lines):
+        compared = re.match(
+            rf"(\s*setp\.(?P<relation>lt|le|gt|ge)\.[su]32\s+{predicate},\s*%r\d+,\s*)(?P<limit>-?\d+);", line
+        )
+        if compared:
+            below = compared["relation"] in ("lt", "le")
+            edits[position] = f"{compared[1]}{int(compared['limit']) + (-1 if below == value else 1)};"
+        both = re.match(rf"\s*(and|or)\.pred\s+{predicate},\s*(%p\d+),\s*(%p\d+);", line)
+        if both and (both[1] == "and") == value:
+            edits |= _tightened(lines, both[2], value) | _tightened(lines, both[3], value)
+    return edits

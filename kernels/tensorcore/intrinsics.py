@@ -1,12 +1,4 @@
-"""WMMA instructions as TensorIR intrinsics: load, fill, multiply-accumulate and store of one warp's tile.
-
-TVM 0.27 registers 16x16x16 alone for 8-bit integers. The house tile is (m, n, k) = (8, 32, 16), with A
-row-major, B column-major and int32 accumulators; a further shape or type is one row of `SUPPORTED`.
-Semantics: PTX ISA, "Warp-level Matrix Instructions: wmma.load, wmma.mma, wmma.store".
-
-A fragment buffer keeps one tile in its two last dimensions, so tile number `i` of a buffer starts at
-element `i * rows * columns`; that is how an intrinsic finds which fragment of the array it is given.
-"""
+"""The registered TensorIR intrinsics of one tensor instruction, whichever way it is written."""
 
 from __future__ import annotations
 
@@ -15,224 +7,26 @@ from functools import cache
 
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
-from tvm.script import tirx as T  # noqa: N812 - TVMScript's own spelling
 
-
-@dataclass(frozen=True)
-class Tile:
-    """The shape of one tensor instruction: A is (m, k), B is (n, k) column-major, C is (m, n)."""
-
-    m: int
-    n: int
-    k: int
-
-    def __str__(self) -> str:
-        """Spell the shape as PTX does, such as m8n32k16."""
-        return f"m{self.m}n{self.n}k{self.k}"
-
-
-HOUSE_TILE = Tile(m=8, n=32, k=16)
-
-# (tile, operand type): what the kernels may ask for. PTX ISA, table "wmma shapes": .s8 and .u8.
-SUPPORTED: frozenset[tuple[Tile, str]] = frozenset((HOUSE_TILE, dtype) for dtype in ("int8", "uint8"))
+from kernels.tensorcore import mma, wmma
+from kernels.tensorcore.tile import Tile, check_supported
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Names of the registered TensorIR intrinsics of one tile and operand type."""
+    """Names of the intrinsics of one instruction, and the scopes of its fragments A, B and accumulator.
 
-    tile: Tile
-    dtype: str
+    `store` goes to global memory; `stage` and `stage_transposed` (column-major) go to shared memory.
+    """
+
+    scopes: tuple[str, str, str]
     load_a: str
     load_b: str
     fill: str
     multiply: str
     store: str
-
-
-def _copy_description(rows: int, columns: int, dtype: str, source_scope: str, target_scope: str):  # type: ignore[no-untyped-def]
-    """Describe what loading or storing one tile means: a copy, element by element."""
-
-    @T.prim_func(s_tir=True)
-    def copy(source: T.handle, target: T.handle) -> None:
-        source_tile = T.match_buffer(
-            source, (rows, columns), dtype, align=16, offset_factor=columns, scope=source_scope
-        )
-        target_tile = T.match_buffer(
-            target, (rows, columns), dtype, align=16, offset_factor=columns, scope=target_scope
-        )
-        with T.sblock("root"):
-            T.reads(source_tile[0:rows, 0:columns])
-            T.writes(target_tile[0:rows, 0:columns])
-            for i, j in T.grid(rows, columns):
-                with T.sblock("copy"):
-                    row, column = T.axis.remap("SS", [i, j])
-                    target_tile[row, column] = source_tile[row, column]
-
-    return copy
-
-
-def _load(tile: Tile, dtype: str, scope: str):  # type: ignore[no-untyped-def]
-    """Load one tile from shared memory to a fragment. B's tile lies there as (n, k): column-major."""
-    rows, layout = (tile.m, "row_major") if scope == "wmma.matrix_a" else (tile.n, "col_major")
-    m, n, columns = tile.m, tile.n, tile.k
-    elements = rows * columns
-
-    @T.prim_func(s_tir=True)
-    def load(source: T.handle, target: T.handle) -> None:
-        row_stride = T.int32()
-        unit = T.int32()
-        source_tile = T.match_buffer(
-            source,
-            (rows, columns),
-            dtype,
-            align=16,
-            offset_factor=columns,
-            scope="shared",
-            strides=[row_stride, unit],
-        )
-        target_tile = T.match_buffer(
-            target, (rows, columns), dtype, align=16, offset_factor=columns, scope=scope
-        )
-        with T.sblock("root"):
-            T.reads(source_tile[0:rows, 0:columns])
-            T.writes(target_tile[0:rows, 0:columns])
-            T.evaluate(
-                T.tvm_load_matrix_sync(
-                    target_tile.data,
-                    m,
-                    n,
-                    columns,
-                    target_tile.elem_offset // elements,
-                    source_tile.access_ptr("r", ptr_type=dtype),
-                    row_stride,
-                    layout,
-                    dtype="void",
-                )
-            )
-
-    return _copy_description(rows, columns, dtype, "shared", scope), load
-
-
-def _fill(tile: Tile):  # type: ignore[no-untyped-def]
-    """Zero one accumulator."""
-    m, n, k = tile.m, tile.n, tile.k
-    elements = m * n
-
-    @T.prim_func(s_tir=True)
-    def description(target: T.handle) -> None:
-        target_tile = T.match_buffer(
-            target, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
-        )
-        with T.sblock("root"):
-            T.reads()
-            T.writes(target_tile[0:m, 0:n])
-            for i, j in T.grid(m, n):
-                with T.sblock("zero"):
-                    row, column = T.axis.remap("SS", [i, j])
-                    target_tile[row, column] = 0
-
-    @T.prim_func(s_tir=True)
-    def fill(target: T.handle) -> None:
-        target_tile = T.match_buffer(
-            target, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
-        )
-        with T.sblock("root"):
-            T.reads()
-            T.writes(target_tile[0:m, 0:n])
-            T.evaluate(
-                T.tvm_fill_fragment(
-                    target_tile.data, m, n, k, target_tile.elem_offset // elements, 0, dtype="void"
-                )
-            )
-
-    return description, fill
-
-
-def _multiply(tile: Tile, dtype: str):  # type: ignore[no-untyped-def]
-    """c_tile[i, j] += sum over l of a_tile[i, l] * b_tile[j, l], in int32, wrapping."""
-    m, n, k = tile.m, tile.n, tile.k
-    a_elements, b_elements, c_elements = m * k, n * k, m * n
-
-    @T.prim_func(s_tir=True)
-    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
-        a_tile = T.match_buffer(a, (m, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_a")
-        b_tile = T.match_buffer(b, (n, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_b")
-        c_tile = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
-        with T.sblock("root"):
-            T.reads(c_tile[0:m, 0:n], a_tile[0:m, 0:k], b_tile[0:n, 0:k])
-            T.writes(c_tile[0:m, 0:n])
-            for i, j, p in T.grid(m, n, k):
-                with T.sblock("multiply"):
-                    row, column, inner = T.axis.remap("SSR", [i, j, p])
-                    c_tile[row, column] = c_tile[row, column] + T.Cast("int32", a_tile[row, inner]) * T.Cast(
-                        "int32", b_tile[column, inner]
-                    )
-
-    @T.prim_func(s_tir=True)
-    def multiply(a: T.handle, b: T.handle, c: T.handle) -> None:
-        a_tile = T.match_buffer(a, (m, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_a")
-        b_tile = T.match_buffer(b, (n, k), dtype, align=16, offset_factor=k, scope="wmma.matrix_b")
-        c_tile = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator")
-        with T.sblock("root"):
-            T.reads(c_tile[0:m, 0:n], a_tile[0:m, 0:k], b_tile[0:n, 0:k])
-            T.writes(c_tile[0:m, 0:n])
-            T.evaluate(
-                T.tvm_mma_sync(
-                    c_tile.data,
-                    c_tile.elem_offset // c_elements,
-                    a_tile.data,
-                    a_tile.elem_offset // a_elements,
-                    b_tile.data,
-                    b_tile.elem_offset // b_elements,
-                    c_tile.data,
-                    c_tile.elem_offset // c_elements,
-                    dtype="void",
-                )
-            )
-
-    return description, multiply
-
-
-def _store(tile: Tile):  # type: ignore[no-untyped-def]
-    """Store one accumulator to global memory, row-major with the row stride of the output."""
-    m, n, k = tile.m, tile.n, tile.k
-    elements = m * n
-
-    @T.prim_func(s_tir=True)
-    def store(source: T.handle, target: T.handle) -> None:
-        row_stride = T.int32()
-        unit = T.int32()
-        source_tile = T.match_buffer(
-            source, (m, n), "int32", align=16, offset_factor=n, scope="wmma.accumulator"
-        )
-        target_tile = T.match_buffer(
-            target,
-            (m, n),
-            "int32",
-            align=16,
-            offset_factor=n,
-            scope="global",
-            strides=[row_stride, unit],
-        )
-        with T.sblock("root"):
-            T.reads(source_tile[0:m, 0:n])
-            T.writes(target_tile[0:m, 0:n])
-            T.evaluate(
-                T.tvm_store_matrix_sync(
-                    source_tile.data,
-                    m,
-                    n,
-                    k,
-                    source_tile.elem_offset // elements,
-                    target_tile.access_ptr("w", ptr_type="int32"),
-                    row_stride,
-                    "row_major",
-                    dtype="void",
-                )
-            )
-
-    return _copy_description(m, n, "int32", "wmma.accumulator", "global"), store
+    stage: str
+    stage_transposed: str
 
 
 def _register(name: str, pair: tuple[tirx.PrimFunc, tirx.PrimFunc]) -> str:
@@ -241,22 +35,28 @@ def _register(name: str, pair: tuple[tirx.PrimFunc, tirx.PrimFunc]) -> str:
 
 
 @cache
-def intrinsics(tile: Tile, dtype: str) -> Intrinsics:
-    """Register the intrinsics of one tile and operand type with TVM (once), and name them.
+def intrinsics(tile: Tile, dtype: str, weight_dtype: str) -> Intrinsics:
+    """Register the intrinsics of one tile and its operand types with TVM (once), and name them.
 
-    dtype is the type of both operands: WMMA multiplies operands of one signedness. Raises ValueError,
-    listing what is supported, for any other pair.
+    Raises ValueError, listing what is supported, for any other tile and types.
     """
-    if (tile, dtype) not in SUPPORTED:
-        listed = ", ".join(sorted(f"{shape} {operand}" for shape, operand in SUPPORTED))
-        raise ValueError(f"no WMMA intrinsic for {tile} {dtype}: supported are {listed}")
-    prefix = f"bitexact.wmma.{tile}.{dtype}"
+    check_supported(tile, dtype, weight_dtype)
+    prefix = f"bitexact.{tile}.{dtype}.{weight_dtype}"
+    if tile.instruction == "mma":
+        fill, store, scopes = mma.fill, mma.store, mma.SCOPES
+        loads = mma.load(tile, dtype, rows=tile.m), mma.load(tile, weight_dtype, rows=tile.n)
+        product = mma.multiply(tile, dtype, weight_dtype)
+    else:
+        fill, store, scopes = wmma.fill, wmma.store, wmma.SCOPES
+        loads = wmma.load(tile, dtype, scopes[0]), wmma.load(tile, dtype, scopes[1])
+        product = wmma.multiply(tile, dtype)
     return Intrinsics(
-        tile=tile,
-        dtype=dtype,
-        load_a=_register(f"{prefix}.load_a", _load(tile, dtype, "wmma.matrix_a")),
-        load_b=_register(f"{prefix}.load_b", _load(tile, dtype, "wmma.matrix_b")),
-        fill=_register(f"{prefix}.fill", _fill(tile)),
-        multiply=_register(f"{prefix}.multiply", _multiply(tile, dtype)),
-        store=_register(f"{prefix}.store", _store(tile)),
+        scopes=scopes,
+        load_a=_register(f"{prefix}.load_a", loads[0]),
+        load_b=_register(f"{prefix}.load_b", loads[1]),
+        fill=_register(f"{prefix}.fill", fill(tile)),
+        multiply=_register(f"{prefix}.multiply", product),
+        store=_register(f"{prefix}.store", store(tile, "global", "row_major")),
+        stage=_register(f"{prefix}.stage", store(tile, "shared", "row_major")),
+        stage_transposed=_register(f"{prefix}.stage_transposed", store(tile, "shared", "col_major")),
     )

@@ -6,7 +6,7 @@ that axis. Packing is a graph pass (pad, reshape, permute) and is none of this p
 
 from __future__ import annotations
 
-from kernels.tensorcore.intrinsics import Tile
+from kernels.tensorcore.tile import Tile
 
 CONV2D_DATA = "HWNC"
 CONV2D_OUT = "HWNC"

@@ -8,14 +8,16 @@ from typing import Any
 
 import tvm
 from tvm import tirx
+from tvm.ir.transform import PassContext
 from tvm.target import Target
 from tvm.tirx.build import codegen_build, split_host_device_mods
 from tvm_ffi import structural_walk
 
+from kernels.tensorcore.mma import device_functions
 from kernels.tensorcore.nvrtc import compile_cuda
 
 # TVM 0.27 writes a vector of sixteen equal bytes (the zeros of padding) as make_int4 or make_uint4 of
-# sixteen arguments, which CUDA does not have.
+# sixteen arguments, and one of eight as make_int2 or make_uint2 of eight, which CUDA does not have.
 _PRELUDE = """
 #define WORD(a, b, c, d) \\
   ((unsigned)(unsigned char)(a) | (unsigned)(unsigned char)(b) << 8 | \\
@@ -27,9 +29,17 @@ _PRELUDE = """
     return make_##vector(WORD(b0, b1, b2, b3), WORD(b4, b5, b6, b7), \\
                          WORD(b8, b9, b10, b11), WORD(b12, b13, b14, b15)); \\
   }
+#define EIGHT(vector, byte) \\
+  static __device__ __forceinline__ vector make_##vector( \\
+      byte b0, byte b1, byte b2, byte b3, byte b4, byte b5, byte b6, byte b7) { \\
+    return make_##vector(WORD(b0, b1, b2, b3), WORD(b4, b5, b6, b7)); \\
+  }
 SIXTEEN(int4, signed char)
 SIXTEEN(uint4, unsigned char)
+EIGHT(int2, signed char)
+EIGHT(uint2, unsigned char)
 #undef SIXTEEN
+#undef EIGHT
 #undef WORD
 """
 
@@ -49,6 +59,9 @@ template <bool C, class A, class B> struct conditional;
 } }
 """
 }
+
+# TVM 0.27 puts buffers of different types into one allocation, and then refuses to take a pointer to it.
+_CONFIG = {"tirx.disable_storage_rewrite": True}
 
 _TRAIT_USED = re.compile(r"(?<!using cuda::)std::(?:is_|enable_if|conditional)")
 
@@ -143,7 +156,9 @@ def compile_cuda_source(scheduled: tirx.PrimFunc, *, name: str, arch: str) -> tu
     target = Target({"kind": "cuda", "arch": arch}, host="llvm")
     module = tvm.IRModule({name: scheduled.with_attr("global_symbol", name)})
     pipeline, _, finalize_device = tirx.get_default_tir_pipeline(target)
-    _, devices = split_host_device_mods(pipeline(tirx.transform.BindTarget(target)(module)))
+    with PassContext(config=_CONFIG):
+        lowered_module = pipeline(tirx.transform.BindTarget(target)(module))
+    _, devices = split_host_device_mods(lowered_module)
     kernels = [
         (device, lowered)
         for device, lowered in devices.items()
@@ -181,7 +196,9 @@ def compile_ptx(scheduled: tirx.PrimFunc, *, name: str, arch: str = "sm_80") -> 
     headers = None if _TRAIT_USED.search(source) else _TRAITS_DECLARED
     entry = str(kernel.attrs["global_symbol"])
     return PtxKernel(
-        text=compile_cuda(_PRELUDE + source, arch=arch, name=name, headers=headers),
+        text=compile_cuda(
+            _PRELUDE + device_functions(source) + source, arch=arch, name=name, headers=headers
+        ),
         entry=entry,
         grid=_three(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES),
         block=_three(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES),

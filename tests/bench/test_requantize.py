@@ -187,7 +187,7 @@ ERRORS = {
         {"rounding": "nearest"},
         "rounding 'nearest' is none of half_up, half_even, double, floor",
     ),
-    "out_dtype": ({}, {"out_dtype": "int16"}, "out_dtype 'int16' is none of int8, uint8, int32"),
+    "out_dtype": ({}, {"out_dtype": "int16"}, "out_dtype 'int16' is none of int8, uint8, int4, uint4, int32"),
     "data dtype": ({"dtype": "int8"}, {}, "data must be int32, not int8"),
     "multiplier dtype": ({"multiplier": 1.0}, {}, "multiplier must be int32, not float32"),
     "shift dtype": ({"shift": 1.0}, {}, "shift must be int32, not float32"),
@@ -195,12 +195,12 @@ ERRORS = {
     "one factor per channel": (
         {"multiplier": THREE},
         {},
-        r"shapes \(3,\) and \(\) must both be \(\), \(C,\) for axis 1",
+        r"shapes \(3,\) and \(\) must both be \(\), or \(3,\) for axis 1",
     ),
     "channels": (
         {"multiplier": THREE, "shift": THREE},
         {"axis": 0},
-        r"\(2,\), for axis 0 of data of shape \(2, 3\)",
+        r"\(2,\) for axis 0 of data of shape \(2, 3\)",
     ),
     "axis": ({"multiplier": THREE, "shift": THREE}, {"axis": 2}, r"axis 2 is outside data of shape \(2, 3\)"),
     "dynamic shape": ({"shape": (tirx.Var("n", "int64"), 3)}, {}, "data must have a static shape"),

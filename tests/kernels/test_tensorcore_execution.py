@@ -1,6 +1,7 @@
 """The PTX of the layers, executed on the PTX machine, equals plain int64 NumPy on unpacked operands."""
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from kernels.faults import FaultNotPlanted
 from kernels.tensorcore import faults
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
+from kernels.tensorcore.operands import PTX_NAME
 from kernels.tensorcore.ptx import PtxKernel, compile_ptx
+from kernels.tensorcore.tile import SUPPORTED, Tile, default_tile
 from kernels.tensorcore.tiling import Tiling
 from simulators import ptx
-from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, wrap
+from tests.kernels.tensorcore_reference import RANGES, Conv, conv2d, operands, pack, stored, wrap
 
 DIGITS = {
     "conv1, 1 to 24 channels, batch 8": Conv(8, 8, 8, 16, 32, (3, 3), padding=(1, 1, 1, 1)),
@@ -42,36 +45,45 @@ OTHERS = {
     "uint8": Conv(5, 5, 16, 32, 32, (3, 3), padding=(1, 1, 1, 1), dtype="uint8"),
     "only padding is seen": Conv(1, 1, 8, 16, 32, (1, 1), strides=(2, 1), padding=(1, 0, 0, 0)),
     "three row tiles, three columns, five steps": Conv(2, 3, 24, 80, 96, (1, 2)),
+    "int4": Conv(5, 5, 16, 64, 24, (3, 3), padding=(1, 1, 1, 1), dtype="int4"),
+    "int4, stride 2, uneven padding": Conv(
+        7, 6, 8, 32, 16, (3, 2), strides=(2, 1), padding=(0, 2, 1, 0), dtype="int4"
+    ),
+    "int4, 1x1, stride 2": Conv(6, 6, 8, 96, 40, (1, 1), strides=(2, 2), dtype="int4"),
+    "int4, dilation 2": Conv(7, 7, 8, 32, 8, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), dtype="int4"),
+    "uint4": Conv(5, 5, 8, 64, 16, (3, 3), padding=(1, 1, 1, 1), dtype="uint4"),
 }
 
 
 @cache
-def compiled_conv2d(conv, tiling=None) -> PtxKernel:
-    function = conv2d_primfunc(conv.data_shape, **conv.options())
+def compiled_conv2d(conv, tiling=None, tile=None) -> PtxKernel:
+    function = conv2d_primfunc(conv.data_shape, **conv.options(), tile=tile)
     return compile_ptx(schedule_conv2d(function, tiling=tiling), name="conv2d")
 
 
-def launch(kernel, data, weight, *, text=None):
+def launch(kernel, data, weight, *, dtype="int8", weight_dtype=None, tile=None, text=None):
     """Run a kernel (or an edited text of it) on the PTX machine: its output, and the report."""
+    buffers = {"data": stored(data, dtype), "weight": pack(weight, weight_dtype or dtype, tile)}
     shape = next(argument.shape for argument in kernel.arguments if argument.name == "out")
     out = np.full(shape, 0x5A5A5A5A, np.int32)
     report = ptx.parse(kernel.text if text is None else text).launch(
         kernel.entry,
         kernel.grid,
         kernel.block,
-        kernel.in_kernel_order({"data": data, "weight": pack(weight), "out": out}),
+        kernel.in_kernel_order({**buffers, "out": out}),
         dynamic_shared=kernel.dynamic_shared,
     )
     return out, report
 
 
-def assert_exact(conv, kernel, data, weight):
-    out, report = launch(kernel, data, weight)
+def assert_exact(conv, kernel, data, weight, *, tile=None):
+    tile = tile or default_tile(conv.dtype, conv.weight_dtype)
+    out, report = launch(kernel, data, weight, dtype=conv.dtype, weight_dtype=conv.weight_dtype, tile=tile)
     np.testing.assert_array_equal(out, conv2d(conv, data, weight))
     assert report.findings == []
     height, width, batch, channels = out.shape
     products = height * width * batch * channels * conv.kernel[0] * conv.kernel[1] * conv.in_channels
-    assert report.counters["tensor_instructions"] == products // (8 * 32 * 16)
+    assert report.counters["tensor_instructions"] == products // (tile.m * tile.n * tile.k)
     return report
 
 
@@ -84,6 +96,8 @@ def test_convolution_is_exact(conv):
 @st.composite
 def layers(draw):
     """Any small legal layer."""
+    dtype = draw(st.sampled_from(["int8", "uint8", "int4", "uint4"]))
+    tile = default_tile(dtype)
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
@@ -94,14 +108,14 @@ def layers(draw):
     return Conv(
         height=draw(st.integers(least[0], least[0] + 4)),
         width=draw(st.integers(least[1], least[1] + 8)),
-        batch=8 * draw(st.integers(1, 6)),
-        in_channels=16 * draw(st.integers(1, 7)),
-        out_channels=32 * draw(st.integers(1, 5)),
+        batch=tile.m * draw(st.integers(1, 6)),
+        in_channels=tile.k * draw(st.integers(1, 7)),
+        out_channels=tile.n * draw(st.integers(1, 5)),
         kernel=kernel,
         strides=draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
         padding=padding,
         dilation=dilation,
-        dtype=draw(st.sampled_from(["int8", "uint8"])),
+        dtype=dtype,
     )
 
 
@@ -125,6 +139,9 @@ CORNERS = {
     "int8, least by greatest": ("int8", -128, 127),
     "uint8, greatest by greatest": ("uint8", 255, 255),
     "uint8, zero by greatest": ("uint8", 0, 255),
+    "int4, least by least": ("int4", -8, -8),
+    "int4, least by greatest": ("int4", -8, 7),
+    "uint4, greatest by greatest": ("uint4", 15, 15),
 }
 
 
@@ -134,37 +151,100 @@ def test_ends_of_the_operand_range(dtype, datum, weight):
     assert_exact(
         conv,
         compiled_conv2d(conv),
-        np.full(conv.data_shape, datum, dtype),
-        np.full(conv.weight_shape, weight, dtype),
+        np.full(conv.data_shape, datum),
+        np.full(conv.weight_shape, weight),
     )
 
 
 TILINGS = {
     "one warp, one tile": Tiling(),
-    "staged by kernel position": Tiling(row_tiles=2, chunk=2, stage_kernel_row=False),
-    "warps along all three axes": Tiling(position_warps=2, row_warps=2, column_warps=2, chunk=3),
-    "tiles along all three axes": Tiling(position_tiles=2, row_tiles=2, column_tiles=2, chunk=3),
+    "staged by kernel position": Tiling(warp_row_tiles=2, chunk=3, stage="position"),
+    "staged by kernel row, rows outside chunks": Tiling(chunk=3, reorder_inner=("kh", "ko")),
+    "staged by kernel position, rows outside chunks": Tiling(stage="position", reorder_inner=("kh", "ko")),
+    "staged by kernel": Tiling(warp_row_tiles=2, stage="kernel"),
+    "warps along all four axes": Tiling(
+        block_height_warps=2, block_width_warps=2, block_row_warps=2, block_col_warps=2, chunk=3
+    ),
+    "tiles along all four axes": Tiling(
+        warp_height_tiles=2, warp_width_tiles=2, warp_row_tiles=2, warp_col_tiles=2, chunk=3
+    ),
+    "several rectangles a block": Tiling(split_block_k_nums=4, block_row_warps=4, warp_col_tiles=4),
+    "both operands double buffered": Tiling(
+        as_double_buffer=True, ws_double_buffer=True, block_row_warps=2, block_col_warps=2
+    ),
+    "narrow vectors": Tiling(vector_as=4, vector_ws=8, block_row_warps=4),
+    "nothing unrolled": Tiling(warp_row_tiles=2, auto_unroll_max_step=0),
 }
 
 
 @pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
-def test_every_tiling_computes_the_same(tiling):
-    conv = Conv(4, 4, 32, 96, 128, (3, 3), padding=(1, 1, 1, 1), strides=(2, 1))
+@pytest.mark.parametrize("dtype", [pytest.param("int8", marks=pytest.mark.slow), "int4"])
+def test_every_tiling_computes_the_same(dtype, tiling):
+    tile = default_tile(dtype)
+    conv = Conv(4, 4, 32, 3 * tile.k, 4 * tile.n, (3, 3), padding=(1, 1, 1, 1), strides=(2, 1), dtype=dtype)
     data, weight = operands(conv.data_shape, conv.dtype, 7), operands(conv.weight_shape, conv.dtype, 8)
     assert_exact(conv, compiled_conv2d(conv, tiling), data, weight)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize(("tile", "dtype", "weight_dtype"), sorted(SUPPORTED, key=str), ids=str)
+def test_every_instruction_computes_the_same(tile: Tile, dtype, weight_dtype):
+    conv = Conv(
+        3, 3, 2 * tile.m, 2 * tile.k, 2 * tile.n, (2, 2),
+        padding=(0, 1, 1, 0), dtype=dtype, weight_dtype=weight_dtype,
+    )  # fmt: skip
+    data, weight = operands(conv.data_shape, dtype, 19), operands(conv.weight_shape, weight_dtype, 20)
+    kernel = compiled_conv2d(conv, tile=tile)
+    assert_exact(conv, kernel, data, weight, tile=tile)
+    signs = f"{PTX_NAME[dtype]}.{PTX_NAME[weight_dtype]}"
+    product = f"{tile.instruction}{'.mma' * (tile.instruction == 'wmma')}.sync.aligned"
+    row_col = f"row.col.{tile.shape}" if tile.instruction == "wmma" else f"{tile.shape}.row.col"
+    assert f"{product}.{row_col}.s32.{signs}.s32" in kernel.text
+    assert ("ldmatrix.sync" in kernel.text) == (tile.instruction == "mma")
+
+
+MMA = {
+    "m16n8k32, int8 by uint8": (Tile(16, 8, 32, "mma"), "int8", "uint8"),
+    "m16n8k64, int4 by int4": (Tile(16, 8, 64, "mma"), "int4", "int4"),
+    "m16n8k64, uint4 by int4": (Tile(16, 8, 64, "mma"), "uint4", "int4"),
+    "m8n8k32, int4 by uint4": (Tile(8, 8, 32, "mma"), "int4", "uint4"),
+}
+
+
+@pytest.mark.parametrize(("tile", "dtype", "weight_dtype"), MMA.values(), ids=MMA)
+@pytest.mark.parametrize("vectors", [16, 8, 4])
+def test_segments_of_rows_are_staged_in_any_vectors(tile, dtype, weight_dtype, vectors):
+    conv = Conv(
+        4, 4, tile.m, 2 * tile.k, 4 * tile.n, (3, 3),
+        padding=(1, 1, 1, 1), dtype=dtype, weight_dtype=weight_dtype,
+    )  # fmt: skip
+    tiling = Tiling(warp_width_tiles=2, block_col_warps=2, chunk=2, vector_as=vectors, vector_ws=vectors)
+    data, weight = operands(conv.data_shape, dtype, 23), operands(conv.weight_shape, weight_dtype, 24)
+    assert_exact(conv, compiled_conv2d(conv, tiling, tile), data, weight, tile=tile)
+
+
+@pytest.mark.parametrize(("tile", "dtype", "weight_dtype"), MMA.values(), ids=MMA)
+def test_ends_of_the_range_of_mixed_operands(tile, dtype, weight_dtype):
+    conv = Conv(
+        2, 2, tile.m, tile.k, tile.n, (2, 2), padding=(1, 0, 0, 1), dtype=dtype, weight_dtype=weight_dtype
+    )
+    kernel = compiled_conv2d(conv, tile=tile)
+    for datum, value in product(RANGES[dtype], RANGES[weight_dtype]):
+        data, weight = np.full(conv.data_shape, datum), np.full(conv.weight_shape, value)
+        assert_exact(conv, kernel, data, weight, tile=tile)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4"])
 @pytest.mark.parametrize(
-    ("batch", "length", "units"), [(8, 64, 32), (16, 64, 32), (256, 64, 32), (24, 80, 96)]
+    ("batch", "length", "units"), [(8, 64, 32), (16, 64, 32), (256, 64, 32), (24, 160, 96)]
 )
 def test_dense_is_exact(batch, length, units, dtype):
+    tile = default_tile(dtype)
     data, weight = operands((batch, length), dtype, 9), operands((units, length), dtype, 10)
     function = schedule_dense(dense_primfunc((batch, length), units=units, dtype=dtype))
-    out, report = launch(compile_ptx(function, name="dense"), data, weight)
+    out, report = launch(compile_ptx(function, name="dense"), data, weight, dtype=dtype)
     np.testing.assert_array_equal(out, wrap(data.astype(np.int64) @ weight.astype(np.int64).T))
     assert report.findings == []
-    assert report.counters["tensor_instructions"] == batch * length * units // (8 * 32 * 16)
+    assert report.counters["tensor_instructions"] == batch * length * units // (tile.m * tile.n * tile.k)
 
 
 # Layers of the digits network at batch 256: (layer, most warp instructions per tensor instruction).

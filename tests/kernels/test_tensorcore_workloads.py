@@ -1,0 +1,113 @@
+"""The workloads of TVM's HWNC test (test_topi_conv2d_hwnc_tensorcore.py), exact over the full operand range.
+
+What their kernels cost is guarded here too, by the PTX machine's counters and with the default tiling:
+the bench asks for 6 warp instructions a tensor instruction and 2.5 times the compulsory bytes, and for 4
+and 2 of a tuned kernel. The default keeps the latter.
+"""
+
+import numpy as np
+import pytest
+
+from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
+from kernels.tensorcore.ptx import compile_ptx
+from simulators import ptx
+from tests.kernels.tensorcore_reference import Conv, conv2d, operands, pack, stored
+
+
+def workload(dtype, *, channels, size, out_channels, kernel, stride, pad):
+    return Conv(
+        size, size, 8, channels, out_channels, (kernel, kernel), (stride, stride), (pad,) * 4, dtype=dtype
+    )
+
+
+def _named(dtype, rows):
+    names = ("channels", "size", "out_channels", "kernel", "stride", "pad")
+    return {
+        f"{dtype}, {', '.join(map(str, row))}": workload(dtype, **dict(zip(names, row, strict=True)))
+        for row in rows
+    }
+
+
+# (IC, H and W, OC, kernel, stride, padding) at batch 8.
+WORKLOADS = _named(
+    "int4",
+    [
+        (64, 56, 64, 1, 1, 0),
+        (64, 56, 128, 3, 2, 1),
+        (64, 56, 64, 1, 2, 0),
+        (128, 28, 128, 3, 1, 1),
+        (128, 28, 256, 3, 2, 1),
+        (128, 28, 256, 1, 2, 0),
+        (256, 14, 256, 3, 1, 1),
+        (256, 14, 512, 3, 2, 1),
+        (256, 14, 512, 1, 2, 0),
+        (512, 9, 512, 3, 1, 1),
+    ],
+) | _named("int8", [(64, 56, 64, 3, 1, 1)])
+# Of each kind a small one: 3x3, 3x3 with stride 2, 1x1 with stride 2.
+SMALL = _named("int4", [(128, 7, 64, 3, 1, 1), (64, 14, 64, 3, 2, 1), (128, 14, 128, 1, 2, 0)]) | _named(
+    "int8", [(32, 14, 64, 3, 1, 1)]
+)
+MOST_INSTRUCTIONS, MOST_BYTES = 4.0, 2.0
+
+
+def execute(conv, *, check):
+    """Compile, run and compare one layer: the counters, and the bytes of the operands and of the result."""
+    data, weight = operands(conv.data_shape, conv.dtype, 21), operands(conv.weight_shape, conv.dtype, 22)
+    kernel = compile_ptx(schedule_conv2d(conv2d_primfunc(conv.data_shape, **conv.options())), name="workload")
+    expected = conv2d(conv, data, weight)
+    out = np.full(expected.shape, 0x5A5A5A5A, np.int32)
+    buffers = {"data": stored(data, conv.dtype), "weight": pack(weight, conv.dtype), "out": out}
+    report = ptx.parse(kernel.text).launch(
+        kernel.entry, kernel.grid, kernel.block, kernel.in_kernel_order(buffers), check=check
+    )
+    np.testing.assert_array_equal(out, expected)
+    assert report.findings == []
+    return report.counters, sum(buffer.nbytes for buffer in buffers.values()) - _unused(conv, buffers["data"])
+
+
+def _unused(conv, data):
+    """Bytes of the image that a kernel of one position skips when it strides."""
+    if conv.kernel != (1, 1):
+        return 0
+    return data.nbytes - data[:: conv.strides[0], :: conv.strides[1]].nbytes
+
+
+def assert_efficient(counters, compulsory):
+    assert counters["warp_instructions"] <= MOST_INSTRUCTIONS * counters["tensor_instructions"]
+    assert counters["global_load_bytes"] + counters["global_store_bytes"] <= MOST_BYTES * compulsory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conv", WORKLOADS.values(), ids=WORKLOADS)
+def test_workloads_are_exact_and_efficient_without_tuning(conv):
+    assert_efficient(*execute(conv, check=True))
+
+
+@pytest.mark.parametrize("conv", SMALL.values(), ids=SMALL)
+def test_small_workloads_are_exact_and_efficient_without_tuning(conv):
+    counters, compulsory = execute(conv, check=True)
+    # A small layer has fewer products to spread its stores and its first loads over.
+    assert counters["warp_instructions"] <= 6 * counters["tensor_instructions"]
+    assert counters["global_load_bytes"] + counters["global_store_bytes"] <= 2.5 * compulsory
+
+
+CORNERS = {"int4": [(-8, -8), (-8, 7), (7, 7)], "uint4": [(15, 15), (0, 15)]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "datum", "weight"), [(dtype, *ends) for dtype, pairs in CORNERS.items() for ends in pairs]
+)
+def test_ends_of_the_range_in_the_deepest_workload(dtype, datum, weight):
+    conv = workload(dtype, channels=512, size=9, out_channels=64, kernel=3, stride=1, pad=1)
+    kernel = compile_ptx(schedule_conv2d(conv2d_primfunc(conv.data_shape, **conv.options())), name="workload")
+    held = np.uint8 if dtype == "uint4" else np.int8
+    data, weights = np.full(conv.data_shape, datum, held), np.full(conv.weight_shape, weight, held)
+    expected = conv2d(conv, data, weights)
+    out = np.full(expected.shape, 0x5A5A5A5A, np.int32)
+    buffers = {"data": stored(data, dtype), "weight": pack(weights, dtype), "out": out}
+    ptx.parse(kernel.text).launch(
+        kernel.entry, kernel.grid, kernel.block, kernel.in_kernel_order(buffers), check=False
+    )
+    np.testing.assert_array_equal(out, expected)
