@@ -21,6 +21,7 @@ from bench.faults import Fault
 from bench.flows.flow import Flow, Unsupported, flow_for
 from bench.flows.transformed import Transformed
 from bench.lowering import BuildError, lower_for_host, lower_for_machine
+from bench.machine_files import VTA_PROFILE
 from kernels.faults import FaultNotPlanted
 
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -48,6 +49,7 @@ def run(
     *,
     workload: str = "",
     fault: Fault | None = None,
+    profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
 ) -> Verdict:
@@ -55,7 +57,8 @@ def run(
 
     ``inputs`` are one array for each parameter of ``main``. Three evaluations are compared: the integer
     graph in NumPy, the transformed graph in NumPy through the models of the target's instructions, and the
-    device. A planted ``fault`` changes only what the device gets. ``timeout`` limits the device, in seconds.
+    device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
+    device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
 
     Raises ValueError for an unknown target or device, or inputs that do not fit the graph, and
     FaultNotPlanted for a fault that finds nothing to change; every other outcome is a verdict.
@@ -64,13 +67,15 @@ def run(
     names.check(device)
     if fault and fault.target != target:
         raise ValueError(f"fault {fault.name} is one of {fault.target}, not of {target}")
+    if profile and (target != "vta" or device == "host"):
+        raise ValueError(f"a profile is of VTA's machine, and this is {target} on {device}")
     started = time.perf_counter()
     artefact = "host library" if device == "host" else flow.artefact
     verdict = Verdict(
         workload, target, device, "exact", artifact=artefact, fault=fault.name if fault else None
     )
     try:
-        _Run(verdict, flow, mod, inputs, fault, timeout, progress).judge()
+        _Run(verdict, flow, mod, inputs, fault, timeout, progress, profile).judge()
     except Unsupported as reason:
         verdict.verdict, verdict.reason = "unsupported", str(reason)
     except BuildError as error:
@@ -92,6 +97,7 @@ class _Run:
     fault: Fault | None
     timeout: float
     progress: Progress
+    profile: str | None = None
 
     def judge(self) -> None:
         """Do everything, in order; the first thing that is wrong ends it."""
@@ -136,6 +142,8 @@ class _Run:
             files = self.flow.machine_files(transformed)
             if fault and fault.machine:
                 files = fault.machine(files)
+            if self.profile:
+                files = files | {VTA_PROFILE: self.profile.encode()}
             return lower_for_machine(transformed.mod, files, target=self.flow.target)
         except (FaultNotPlanted, Unsupported, BuildError):
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.compare.similarity import cosine_similarity
 from bench.compare.verdict import Verdict
 from bench.evaluate import evaluate
 from bench.faults import Fault
@@ -20,19 +21,23 @@ def run_workload(
     *,
     scheme: str | None = None,
     fault: Fault | None = None,
+    profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
 ) -> Verdict:
     """Run ``workload`` on ``target`` and ``device``.
 
     ``scheme`` (fixed or pow2) replaces the quantisation that the target prefers. The verdict's ``accuracy``
-    has the share of right answers of the float network and of the integer graph. Errors are those of
+    has the share of right answers of the float network and of the integer graph, and is empty for a workload
+    without labels; ``similarity`` is the cosine between their results. Errors are those of
     :func:`bench.pipeline.run`.
     """
     flow = flow_for(target)
     progress("quantising")
+    # A target of uint8 data gets it wherever a tensor is never negative.
+    data_dtype = "mixed" if flow.data_dtype == "uint8" else flow.data_dtype
     module = quantize(
-        workload.module, workload.calibration, scheme=scheme or flow.scheme, data_dtype=flow.data_dtype
+        workload.module, workload.calibration, scheme=scheme or flow.scheme, data_dtype=data_dtype
     )
     inputs = quantize_input(module, workload.images)
     verdict = run(
@@ -42,11 +47,12 @@ def run_workload(
         device,
         workload=workload.name,
         fault=fault,
+        profile=profile,
         timeout=timeout,
         progress=progress,
     )
-    accuracy = {
-        "float": workload.accuracy(evaluate(workload.module, workload.images)),
-        "integer": workload.accuracy(evaluate(module, inputs)),
-    }
-    return replace(verdict, accuracy=accuracy)
+    scores, integers = evaluate(workload.module, workload.images), evaluate(module, inputs)
+    accuracy = {}
+    if workload.labels is not None:
+        accuracy = {"float": workload.accuracy(scores), "integer": workload.accuracy(integers)}
+    return replace(verdict, accuracy=accuracy, similarity=cosine_similarity(scores, integers))

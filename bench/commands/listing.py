@@ -1,9 +1,10 @@
-"""``bitexact list``: what there is to name - workloads, targets, devices, kernels and faults."""
+"""``bitexact list``: what there is to name - workloads, targets, devices, kernels, faults - or a program."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from tabulate import tabulate
 
 def add_to(commands: Any) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser("list", help="show workloads, targets, devices, kernels and faults")
+    parser = commands.add_parser(
+        "list", help="show workloads, targets, devices, kernels and faults, or what a program does"
+    )
+    parser.add_argument("--program", type=Path, metavar="FILE", help="explain a VTA program instead")
+    parser.add_argument("--instructions", action="store_true", help="and show all of its instructions")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the lists to a file as well")
     parser.set_defaults(execute=execute)
 
@@ -22,7 +27,7 @@ def catalogue() -> dict[str, list[dict[str, str]]]:
     from bench import workloads
     from bench.devices.names import DEVICES
     from bench.faults import FAULTS
-    from bench.kernels import KERNELS
+    from bench.kernel_table import KERNELS
 
     return {
         "workloads": [{"workload": name, "what": workloads.what(name)} for name in workloads.names()],
@@ -40,9 +45,32 @@ def catalogue() -> dict[str, list[dict[str, str]]]:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print the lists."""
+    """Print the lists, or what a program does."""
+    if options.program:
+        return _explain(options)
+    if options.instructions:
+        print("bitexact list: --instructions goes with --program", file=sys.stderr)
+        return 2
     lists = catalogue()
     print("\n\n".join(tabulate(rows, headers="keys", disable_numparse=True) for rows in lists.values()))
     if options.json:
         options.json.write_text(json.dumps(lists, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """Print a program of VTA; one that cannot be read is a usage error."""
+    from bench.reports.vta_program import summary, text_of
+    from simulators.vta import load
+
+    try:
+        program = load(options.program.read_bytes())
+        printed = text_of(program, instructions=options.instructions)
+        numbers = summary(program)
+    except (OSError, ValueError) as error:
+        print(f"bitexact list: {options.program}: {error}", file=sys.stderr)
+        return 2
+    print(printed)
+    if options.json:
+        options.json.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     return 0

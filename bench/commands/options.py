@@ -38,6 +38,13 @@ def some_targets(value: str) -> list[str]:
     return list(dict.fromkeys(named))
 
 
+def a_target(value: str) -> str:
+    """The name of one target."""
+    from bench.flows.flow import TARGETS
+
+    return _one_of("target", value, TARGETS)
+
+
 def some_device(value: str) -> str:
     """``host``, ``sim`` or ``rpc://HOST:PORT``."""
     from bench.devices import names
@@ -55,9 +62,28 @@ def a_fault(value: str) -> str:
     return _one_of("fault", value, tuple(FAULTS))
 
 
+def a_vta_profile(value: str) -> str:
+    """The name of one of VTA's backends, or ``all``."""
+    from simulators.vta.profiles import PROFILES
+
+    return _one_of("profile", value, (*PROFILES, "all"))
+
+
 def a_batch(value: str) -> int:
     """A positive number of images."""
     return int(_positive(value, int, "a whole number of images"))
+
+
+def a_seed(value: str) -> int:
+    """A whole number from 0."""
+    if not value.isdigit():
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 0")
+    return int(value)
+
+
+def an_image_size(value: str) -> int:
+    """A positive number of pixels."""
+    return int(_positive(value, int, "a whole number of pixels"))
 
 
 def a_timeout(value: str) -> float:

@@ -12,13 +12,16 @@ from bench.commands.options import (
     a_batch,
     a_fault,
     a_timeout,
+    a_vta_profile,
     a_workload,
+    an_image_size,
     some_device,
     some_targets,
 )
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Verdict
+    from bench.faults import Fault
 
 SCHEMES = ("fixed", "pow2")
 
@@ -41,9 +44,20 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--device", type=some_device, default="sim", help="host, sim (default) or rpc://HOST:PORT"
     )
-    parser.add_argument("--batch", type=a_batch, default=256, help="images, all in one batch (default 256)")
+    parser.add_argument(
+        "--batch", type=a_batch, help="images, all in one batch (default: 256 of digits, 1 of others)"
+    )
+    parser.add_argument(
+        "--image",
+        type=an_image_size,
+        metavar="PIXELS",
+        help="side of the images, of a workload that takes any (default: 224 or 64)",
+    )
     parser.add_argument("--scheme", choices=SCHEMES, help="quantisation, instead of what the target prefers")
     parser.add_argument("--inject", type=a_fault, metavar="FAULT", help="plant a fault (bitexact list)")
+    parser.add_argument(
+        "--profile", type=a_vta_profile, help="backend of VTA (fsim, hls, chisel, opencl, vtapp), or all"
+    )
     parser.add_argument(
         "--timeout",
         type=a_timeout,
@@ -67,10 +81,10 @@ def execute(options: argparse.Namespace) -> int:
 
     fault = fault_named(options.inject) if options.inject else None
     targets = options.target or ([fault.target] if fault else list(TARGETS))
-    if fault and targets != [fault.target]:
-        return _usage_error(f"fault {fault.name} is one of {fault.target}: --target {fault.target}")
+    if contradiction := _contradiction(options, fault, targets):
+        return _usage_error(contradiction)
     try:
-        workload = workloads.load(options.workload, batch=options.batch)
+        workload = workloads.load(options.workload, batch=options.batch, image=options.image)
     except ValueError as error:
         return _usage_error(str(error))
     if options.json and not options.json.resolve().parent.is_dir():
@@ -85,6 +99,7 @@ def execute(options: argparse.Namespace) -> int:
                     options.device,
                     scheme=options.scheme,
                     fault=fault,
+                    profile=options.profile,
                     timeout=options.timeout,
                     progress=progress.of(target),
                 )
@@ -92,7 +107,7 @@ def execute(options: argparse.Namespace) -> int:
                 print(f"bitexact: fault {options.inject} could not be planted: {error}", file=sys.stderr)
                 return 1
             verdicts.append(verdict)
-    _print(workload.name, len(workload.labels), verdicts, verbose=options.verbose)
+    _print(workload.name, len(workload.images), verdicts, verbose=options.verbose)
     if options.json:
         json_file.write(options.json, verdicts)
     if fault and verdicts[0].exact:
@@ -106,7 +121,9 @@ def _print(workload: str, images: int, verdicts: list[Verdict], *, verbose: bool
 
     accuracies = {verdict.accuracy["float"] for verdict in verdicts if verdict.accuracy}
     floats = " or ".join(f"{100 * accuracy:.1f} %" for accuracy in sorted(accuracies))
-    print(f"{workload}, {images} images: float accuracy {floats}")
+    counted = f"{images} image" if images == 1 else f"{images} images"
+    quality = f"float accuracy {floats}" if floats else _similarity(verdicts)
+    print(f"{workload}, {counted}: {quality}")
     if verbose:
         for verdict in verdicts:
             if verdict.layers:
@@ -115,6 +132,21 @@ def _print(workload: str, images: int, verdicts: list[Verdict], *, verbose: bool
     for verdict in verdicts:
         if text := details(verdict):
             print(f"\n{text}")
+
+
+def _similarity(verdicts: list[Verdict]) -> str:
+    """How far the results are from those of the float network, where nobody knows which are right."""
+    cosines = sorted({f"{verdict.similarity:.3f}" for verdict in verdicts if verdict.similarity is not None})
+    return f"no labels; cosine of float and integer results {' or '.join(cosines)}"
+
+
+def _contradiction(options: argparse.Namespace, fault: Fault | None, targets: list[str]) -> str | None:
+    """Which two options do not go together, and what would."""
+    if fault and targets != [fault.target]:
+        return f"fault {fault.name} is one of {fault.target}: --target {fault.target}"
+    if options.profile and (targets != ["vta"] or options.device == "host"):
+        return "--profile is of VTA's machine: --target vta, and not --device host"
+    return None
 
 
 def _usage_error(message: str) -> int:

@@ -11,12 +11,14 @@ from tvm import relax
 
 from bench.compare.operands import Operands, operands_of
 from bench.flows.transformed import Correspondence, Transformed
+from bench.int4 import held, unpack_int4
 from bench.layout import Layout, pack, unpack
 from bench.passes.lift_kernels import bindings_of
 
 LISTED = 6
 BETWEEN_DEVICE = "device and transformed graph"
 BETWEEN_GRAPHS = "transformed and integer graph"
+BETWEEN_KERNEL = "device and reference"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def find_device_mismatch(
                 raise ValueError(f"the {where} gave no tensor {name!r}")
         if not _equal(device[name], reference[name]):
             entry = transformed.correspondence(name)
-            difference = _Difference(binding, entry, device[name], reference[name], BETWEEN_DEVICE)
+            got, expected = (single_values(tensors[name], entry) for tensors in (device, reference))
+            difference = _Difference(binding, entry, got, expected, BETWEEN_DEVICE)
             return difference.locate(transformed, reference)
     return None
 
@@ -81,16 +84,24 @@ def find_pass_mismatch(
     for entry in transformed.correspondences:
         if entry.transformed not in bindings or entry.original not in original:
             continue
-        got = evaluated[entry.transformed]
-        if not _equal(plain_values(got, entry), original[entry.original]):
-            expected = _with_padding_of(got, original[entry.original], entry)
+        got = single_values(evaluated[entry.transformed], entry)
+        meant = held(original[entry.original])
+        if not _equal(plain_values(got, entry), meant):
+            expected = _with_padding_of(got, meant, entry)
             difference = _Difference(bindings[entry.transformed], entry, got, expected, BETWEEN_GRAPHS)
             return difference.locate(transformed, evaluated)
     return None
 
 
+def single_values(array: np.ndarray, entry: Correspondence | None) -> np.ndarray:
+    """A tensor of the transformed graph with one value an element: words of 4-bit values are unpacked."""
+    if entry and entry.dtype and array.dtype == np.int32:
+        return held(unpack_int4(array, entry.dtype))
+    return array
+
+
 def plain_values(array: np.ndarray, entry: Correspondence) -> np.ndarray:
-    """The values of the integer graph's tensor that a tensor of the transformed graph holds."""
+    """The values of the integer graph's tensor that one of the transformed graph, of single values, holds."""
     if entry.layout is None:
         return array
     whole = unpack(array, entry.layout, target=entry.axes)
@@ -108,6 +119,40 @@ def _with_padding_of(array: np.ndarray, original: np.ndarray, entry: Corresponde
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def find_array_mismatch(name: str, got: np.ndarray, expected: np.ndarray) -> Mismatch | None:
+    """The first element in which the result of a single kernel, the tensor ``name``, differs.
+
+    The tensor is plain: its dimensions are numbered, and no operands are known.
+    """
+    if got.dtype == expected.dtype and np.array_equal(got, expected):
+        return None
+    if got.dtype != expected.dtype or got.shape != expected.shape:
+        raise ValueError(
+            f"{name}: {got.dtype}{list(got.shape)} where {expected.dtype}{list(expected.shape)} is expected"
+        )
+    different = np.argwhere(got != expected)
+    index = tuple(int(position) for position in different[0])
+    axes = [f"dimension {number}" for number in range(got.ndim)]
+    return Mismatch(
+        between=BETWEEN_KERNEL,
+        binding=name,
+        operator="kernel",
+        layer=None,
+        coordinate=dict(zip(axes, index, strict=True)),
+        layout=None,
+        packed_index=index,
+        packed_address=int(np.ravel_multi_index(index, got.shape)) if index else 0,
+        tile=index[:-1],
+        lane=index[-1] if index else 0,
+        padding=False,
+        device=int(got[index]),
+        reference=int(expected[index]),
+        differing=len(different),
+        elements=int(got.size),
+        pattern={axis: _touched(different[:, number], got.shape[number]) for number, axis in enumerate(axes)},
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.flows.transformed import Transformed
+from bench.int4 import unpack_int4
 from bench.layout import unpack
 from bench.passes.lift_kernels import bindings_of, is_packed_operator
 
@@ -60,8 +61,13 @@ def operands_of(
         return None
     entry = transformed.correspondence(call.args[0].name) if isinstance(call.args[0], relax.Var) else None
     channels = entry.shape[1] if entry else None
+    attributes = attributes_of(operator)
+    data, weight = (
+        unpack_int4(array, attributes[option]) if attributes.get(option) else array
+        for array, option in ((data, "data_dtype"), (weight, "weight_dtype"))
+    )
     compute = _dense if operator.op.name == "bitexact.dense" else _convolution
-    return compute(attributes_of(operator), data, weight, coordinate, channels)
+    return compute(attributes, data, weight, coordinate, channels)
 
 
 def _array(argument: relax.Expr, values: Mapping[str, np.ndarray]) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.compare.mismatch import Mismatch
+from bench.compare.smallest import SmallestOperands
 from simulators.report import Finding
 
 VERDICTS = (
@@ -42,7 +43,8 @@ class Verdict:
     """The outcome of one workload on one target and device.
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
-    ``mismatch`` says where. ``counters`` are those of the device, summed over the layers.
+    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
+    of the device, summed over the layers.
     """
 
     workload: str
@@ -57,7 +59,9 @@ class Verdict:
     mismatch: Mismatch | None = None
     findings: list[Finding] = field(default_factory=list)
     accuracy: dict[str, float] = field(default_factory=dict)
+    similarity: float | None = None
     fault: str | None = None
+    smallest: SmallestOperands | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.evaluate.dtypes import exact_product_type, is_integer, limits, wrap
+from bench.evaluate.dtypes import is_integer, limits, wrap
+from bench.evaluate.int4 import operands
+from bench.evaluate.products import product
 from bench.evaluate.registry import OPERATORS, OperatorCall, evaluates
 from bench.layout import pack, unpack
 
@@ -28,6 +30,9 @@ for _name, _function in (
     ("maximum", np.maximum),
     ("minimum", np.minimum),
     ("negative", np.negative),
+    ("bitwise_and", np.bitwise_and),
+    ("bitwise_or", np.bitwise_or),
+    ("bitwise_xor", np.bitwise_xor),
 ):
     OPERATORS[f"relax.{_name}"] = _elementwise(_function)
 
@@ -36,7 +41,8 @@ for _name, _function in (
 def relu(call: OperatorCall) -> np.ndarray:
     """Evaluate max(x, 0)."""
     (data,) = call.arguments
-    return np.maximum(data, data.dtype.type(0))
+    # Extrema of 4-bit values come out of NumPy as int8, in this operator and the next.
+    return np.maximum(data, data.dtype.type(0)).astype(data.dtype, copy=False)
 
 
 @evaluates("relax.clip")
@@ -50,7 +56,8 @@ def clip(call: OperatorCall) -> np.ndarray:
                 f"{call.operator} in {call.name!r}: {low}..{high} is not a range of {data.dtype}"
             )
         low, high = int(low), int(high)
-    return np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+    clipped = np.minimum(np.maximum(data, data.dtype.type(low)), data.dtype.type(high))
+    return clipped.astype(data.dtype, copy=False)
 
 
 @evaluates("relax.right_shift", "relax.left_shift")
@@ -68,10 +75,15 @@ def shift(call: OperatorCall) -> np.ndarray:
 
 @evaluates("relax.astype")
 def astype(call: OperatorCall) -> np.ndarray:
-    """Evaluate a conversion: integers keep their low bits, floats are truncated towards zero."""
+    """Evaluate a conversion: integers keep their low bits, floats are first truncated towards zero.
+
+    A float beyond int32 has no defined integer, here or on a machine.
+    """
     (data,) = call.arguments
     dtype = call.result_dtype
-    if is_integer(data.dtype) and is_integer(dtype):
+    if is_integer(dtype):
+        if not is_integer(data.dtype) and dtype.itemsize < 4:
+            data = data.astype(np.int32)
         return wrap(data.astype(np.int64), dtype)
     return data.astype(dtype)
 
@@ -99,15 +111,6 @@ def mean(call: OperatorCall) -> np.ndarray:
     return np.asarray(data.mean(axis=call.attributes["axis"], keepdims=bool(call.attributes["keepdims"])))
 
 
-def product(left: np.ndarray, right: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Multiply matrices (leading axes broadcast), with integer sums exact and wrapped to `dtype`."""
-    if not is_integer(left.dtype):
-        return np.matmul(left, right).astype(dtype)
-    working = exact_product_type(left.shape[-1], left.dtype, right.dtype)
-    result = np.matmul(left.astype(working), right.astype(working))
-    return wrap(np.asarray(result, np.int64), dtype)
-
-
 @evaluates("relax.matmul")
 def matmul(call: OperatorCall) -> np.ndarray:
     """Evaluate a matrix product."""
@@ -118,7 +121,7 @@ def matmul(call: OperatorCall) -> np.ndarray:
 @evaluates("bitexact.dense")
 def dense(call: OperatorCall) -> np.ndarray:
     """Evaluate a packed dense layer on the unpacked operands, all padding included."""
-    data, weight = call.arguments
+    data, weight = operands(call)
     rows = unpack(data, call.attributes["data_layout"], target=_rows_first(call.attributes["data_layout"]))
     units = unpack(
         weight, call.attributes["weight_layout"], target=_rows_first(call.attributes["weight_layout"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ml_dtypes
 import numpy as np
 
@@ -33,16 +31,3 @@ def wrap(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.name == "int4":
         return (((values & 15) ^ 8) - 8).astype(dtype)
     return values.astype(dtype)
-
-
-def exact_product_type(depth: int, left: np.dtype, right: np.dtype) -> Any:
-    """Pick the type in which sums of `depth` integer products are exact, the fastest one first.
-
-    Every partial sum, in whatever order, is at most depth · max|left| · max|right|, and a binary float
-    holds each integer up to 2 to its precision: 2^24 for float32, 2^53 for float64. Beyond that int64
-    remains, exact mod 2^64 and so mod 2^32.
-    """
-    bound = depth * max(map(abs, limits(left))) * max(map(abs, limits(right)))
-    if bound <= 2**24:
-        return np.float32
-    return np.float64 if bound <= 2**53 else np.int64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Container, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ def evaluate(
     `inputs` is one array for each parameter: an array, a sequence, or a mapping by parameter name. They
     must have the parameters' shapes and dtypes. `overrides` maps the name of an operator to a function of
     an `OperatorCall` that takes its place; its result is held to the shape and dtype of the graph.
-    `record` receives every binding, as `evaluate_all` returns them.
+    `record` receives every binding, as `evaluate_all` returns them; without it a tensor is given up after
+    its last use.
 
     ValueError for inputs or results that do not fit; NotImplementedError names an operator, or another
     construct, that cannot be evaluated.
@@ -39,7 +40,7 @@ def evaluate(
     walker = _Walker(
         module=mod if isinstance(mod, tvm.IRModule) else None,
         overrides=dict(overrides or {}),
-        record=record if record is not None else {},
+        record=record,
     )
     entry = mod if isinstance(mod, relax.Function) else _function(mod, function)
     return walker.function(entry, _bind_inputs(entry, inputs, function), prefix="")
@@ -51,15 +52,34 @@ def evaluate_all(
     *,
     function: str = "main",
     overrides: Mapping[str, Evaluator] | None = None,
+    only: Container[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Evaluate a function and return the value of every binding by name, in the order of execution.
 
     Bindings of a function that the graph calls are named `binding/inner`, elements of a tuple `binding.0`,
-    `binding.1`; a second binding of one name gets `_1`, `_2` … appended. For the options see `evaluate`.
+    `binding.1`; a second binding of one name gets `_1`, `_2` … appended. `only` are the names to keep: the
+    other tensors are given up after their last use. For the other options see `evaluate`.
     """
-    record: dict[str, np.ndarray] = {}
+    record: dict[str, np.ndarray] = {} if only is None else _Chosen(only)
     evaluate(mod, inputs, function=function, overrides=overrides, record=record)
-    return record
+    return dict(record)
+
+
+class _Chosen(dict[str, np.ndarray]):
+    """A record that keeps some names; all are noted, so that a second of one name is numbered."""
+
+    def __init__(self, names: Container[str]) -> None:
+        super().__init__()
+        self._names = names
+        self._seen: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._seen
+
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
+        self._seen.add(name)
+        if name in self._names:
+            super().__setitem__(name, value)
 
 
 def _function(module: tvm.IRModule, name: str) -> relax.Function:
@@ -128,11 +148,24 @@ def attributes_of(call: Call) -> dict[str, Any]:
     return {item.name: plain(getattr(attributes, item.name)) for item in fields}
 
 
+def _last_uses(bindings: Sequence[Any], result: Any) -> list[list[relax.Var]]:
+    """For each binding the variables of the same body that nothing after it reads."""
+    own = {binding.var for binding in bindings}
+    needed = set(relax.analysis.free_vars(result))
+    finished: list[list[relax.Var]] = []
+    for binding in reversed(bindings):
+        read = {variable for variable in relax.analysis.free_vars(binding.value) if variable in own}
+        # A binding that nothing reads is given up at once.
+        finished.append(list((read | {binding.var}) - needed))
+        needed |= read
+    return finished[::-1]
+
+
 @dataclass
 class _Walker:
     module: tvm.IRModule | None
     overrides: dict[str, Evaluator]
-    record: MutableMapping[str, np.ndarray]
+    record: MutableMapping[str, np.ndarray] | None
 
     def function(self, function: relax.Function, arguments: Sequence[Any], prefix: str) -> Any:
         """Evaluate a function; `prefix` stands before the names of its bindings."""
@@ -142,17 +175,21 @@ class _Walker:
     def body(self, body: Any, environment: dict[Any, Any], prefix: str) -> Any:
         if not isinstance(body, relax.SeqExpr):
             return self.expression(body, environment, prefix.rstrip("/"))
-        for block in body.blocks:
-            for binding in block.bindings:
-                name = prefix + binding.var.name
-                value = self.expression(binding.value, environment, name)
-                if not isinstance(value, relax.Function):
-                    _check(value, binding.var.ty, f"binding {name!r}")
-                environment[binding.var] = value
-                self.remember(name, value)
+        bindings = [binding for block in body.blocks for binding in block.bindings]
+        for binding, finished in zip(bindings, _last_uses(bindings, body.body), strict=True):
+            name = prefix + binding.var.name
+            value = self.expression(binding.value, environment, name)
+            if not isinstance(value, relax.Function):
+                _check(value, binding.var.ty, f"binding {name!r}")
+            environment[binding.var] = value
+            self.remember(name, value)
+            for variable in finished:
+                del environment[variable]
         return self.expression(body.body, environment, prefix.rstrip("/"))
 
     def remember(self, name: str, value: Any) -> None:
+        if self.record is None:
+            return
         if isinstance(value, tuple):
             for position, item in enumerate(value):
                 self.remember(f"{name}.{position}", item)

@@ -28,7 +28,8 @@ def max_pool2d(call: OperatorCall) -> np.ndarray:
     """Evaluate the maximum of each window; padding is below every value."""
     data = unpack(call.arguments[0], call.attributes["layout"], target="NCHW")
     lowest = limits(data.dtype)[0] if is_integer(data.dtype) else -np.inf
-    result = _windows(call, data, lowest).max(axis=(4, 5))
+    # The maximum of 4-bit values over two axes comes out of NumPy as int8.
+    result = _windows(call, data, lowest).max(axis=(4, 5)).astype(data.dtype)
     return pack(result, call.attributes["out_layout"] or call.attributes["layout"], source="NCHW")
 
 

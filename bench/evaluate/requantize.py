@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.evaluate.dtypes import limits
+from bench.evaluate.dtypes import limits, numpy_dtype
 from bench.evaluate.registry import OperatorCall, evaluates
 
 
@@ -40,7 +40,8 @@ def requantize(
         rounded = _divide(once, np.int64(1) << np.maximum(-shift, 0), "half_up")
     else:
         rounded = _divide(exact, np.int64(1) << (31 - shift), rounding)
-    return np.clip(rounded + zero_point, *limits(np.dtype(dtype))).astype(dtype)
+    target = numpy_dtype(dtype)
+    return np.clip(rounded + zero_point, *limits(target)).astype(target)
 
 
 def _divide(numerator: np.ndarray, divisor: np.ndarray, rounding: str) -> np.ndarray:

@@ -56,6 +56,12 @@ def concat(call: OperatorCall) -> np.ndarray:
     return np.concatenate(call.arguments[0], axis=call.attributes["axis"])
 
 
+@evaluates("relax.repeat")
+def repeat(call: OperatorCall) -> np.ndarray:
+    """Evaluate the repetition of each element along an axis (of the flattened data where none is given)."""
+    return np.repeat(call.arguments[0], call.attributes["repeats"], axis=call.attributes["axis"])
+
+
 @evaluates("relax.split")
 def split(call: OperatorCall) -> tuple[np.ndarray, ...]:
     """Evaluate a split at indices, or into a number of equal sections."""

@@ -60,15 +60,15 @@ def _faults() -> list[Fault]:
             graph=drop_padding_row,
         ),
         Fault(
-            "hexagon-unsigned-weights",
+            "hexagon-other-signedness",
             "hexagon",
-            "ELF: a vrmpybusv becomes vrmpyubv, which takes the weights as unsigned",
-            machine=in_elf("unsigned_weights"),
+            "ELF: a vrmpyub becomes vrmpybus, which takes the data as signed, and the other way round",
+            machine=in_elf("other_signedness"),
         ),
         Fault(
             "hexagon-drop-accumulate",
             "hexagon",
-            "ELF: an accumulating vrmpy becomes one that overwrites its accumulator",
+            "ELF: in each kernel an accumulating vrmpy becomes one that overwrites its accumulator",
             machine=in_elf("drop_accumulate"),
         ),
         Fault(

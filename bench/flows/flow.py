@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import tvm
 
@@ -38,6 +38,12 @@ class Flow(Protocol):
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """The machine code of all kernels, as the target's machine loads it."""
+
+    def compile(self, kernels: Mapping[str, Any]) -> dict[str, bytes]:
+        """The machine code of kernels by name, each in the form that the target's kernel generators give.
+
+        For tensor cores and Hexagon that is a scheduled PrimFunc, for VTA a program.
+        """
 
 
 def flow_for(target: str) -> Flow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tvm
@@ -41,16 +42,21 @@ class HexagonFlow:
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
-        functions = {}
+        scheduled = {}
         for kernel in packed_kernels(transformed):
             schedule = schedule_dense if kernel.is_dense else schedule_conv2d
-            functions[kernel.name] = schedule(_primfunc(kernel))
-        elf = build_elf(functions)
+            scheduled[kernel.name] = schedule(_primfunc(kernel))
+        return self.compile(scheduled)
+
+    def compile(self, kernels: Mapping[str, Any]) -> dict[str, bytes]:
+        """Scheduled functions to one ELF."""
+        elf = build_elf(kernels)
         return {HEXAGON_PROGRAM: elf, HEXAGON_TWIN: without_vrmpy(elf)}
 
 
 def _instruction(layer: PlainLayer) -> str:
-    return "vrmpyub" if layer.weight_dtype == "uint8" else "vrmpybusv"
+    # Signed weights are shifted to unsigned, so the data, in the scalar register, decide.
+    return "vrmpyub" if layer.data_dtype == "uint8" else "vrmpybus"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:

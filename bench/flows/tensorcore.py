@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import tvm
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import wmma
 from bench.flows.kernel import PackedKernel, packed_kernels
+from bench.flows.tensorcore_epilogue import epilogue_chain, epilogue_of
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
+from bench.int4 import PER_WORD
 from bench.machine_files import LAUNCHES
-from bench.passes.hwnc import pack_hwnc
+from bench.passes.hwnc import HwncPack
+from bench.passes.legal_shapes import LEGAL
+from bench.passes.lift_kernels import absorb_nothing
 from bench.passes.plain_layer import PlainLayer
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
@@ -28,10 +33,24 @@ class TensorCoreFlow:
     data_dtype = "int8"
     overrides = wmma.OVERRIDES
 
+    def __init__(self, *, extra_macs_limit: float | None = None, fuse: bool = True) -> None:
+        """`extra_macs_limit`: what padding may cost (:class:`bench.passes.hwnc.HwncPack`); None: anything.
+
+        `fuse`: whether a kernel computes what follows its layer as well; if not, the host does, and every
+        accumulator can be compared.
+        """
+        self._rewrite = HwncPack(extra_macs_limit=extra_macs_limit)
+        self._absorb = epilogue_chain if fuse else absorb_nothing
+
     def transform(self, mod: tvm.IRModule) -> Transformed:
-        """HWNC layouts, padded to the tile."""
+        """HWNC layouts, padded to the tile; each layer with what its kernel computes behind it."""
         return pack_and_lift(
-            mod, target=self.target, rewrite=pack_hwnc, generate=_primfunc, instruction=_instruction
+            mod,
+            target=self.target,
+            rewrite=self._rewrite,
+            generate=_primfunc,
+            instruction=_instruction,
+            absorb=self._absorb,
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -40,29 +59,40 @@ class TensorCoreFlow:
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.ptx`` for each kernel, and how each is launched."""
-        files = {}
-        launches = {}
+        scheduled = {}
         for kernel in packed_kernels(transformed):
             schedule = schedule_dense if kernel.is_dense else schedule_conv2d
-            compiled = compile_ptx(schedule(_primfunc(kernel)), name=kernel.name)
-            launch = compiled.to_dict()
-            files[f"{kernel.name}.ptx"] = launch.pop("text").encode()
-            launches[kernel.name] = launch
+            scheduled[kernel.name] = schedule(_primfunc(kernel))
+        return self.compile(scheduled)
+
+    def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
+        """Scheduled functions to PTX."""
+        files = {}
+        launches = {}
+        for name, scheduled in kernels.items():
+            launch = compile_ptx(scheduled, name=name).to_dict()
+            files[f"{name}.ptx"] = launch.pop("text").encode()
+            launches[name] = launch
         return {**files, LAUNCHES: json.dumps(launches, indent=1).encode()}
 
 
 def _instruction(layer: PlainLayer) -> str:
-    signedness = "s8" if layer.data_dtype == "int8" else "u8"
-    return f"wmma.mma m8n32k16 {signedness}"
+    element = layer.data_dtype.replace("uint", "u").replace("int", "s")
+    return f"wmma.mma {LEGAL[layer.data_dtype].instruction} {element}"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     data, weight = kernel.parameters[:2]
-    units = kernel.result.shape[-1]
-    if kernel.is_dense:
-        return dense_primfunc(data.shape, units=units, dtype=data.dtype)
+    units = int(kernel.operator.ty.shape[-1])
+    epilogue = epilogue_of(kernel)
     attributes = attributes_of(kernel.operator)
+    shape, dtype = data.shape, data.dtype
+    if attributes.get("data_dtype"):
+        # Of 4-bit operands the kernel generators count values, not words.
+        shape, dtype = (*shape[:-1], shape[-1] * PER_WORD), attributes["data_dtype"]
+    if kernel.is_dense:
+        return dense_primfunc(shape, units=units, dtype=dtype, epilogue=epilogue)
     window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
     return conv2d_primfunc(
-        data.shape, out_channels=units, kernel=weight.shape[:2], dtype=data.dtype, **window
+        shape, out_channels=units, kernel=weight.shape[:2], dtype=dtype, epilogue=epilogue, **window
     )

@@ -12,6 +12,7 @@ from bench.flows.flow import Unsupported
 from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
+from bench.passes.packed_operators import keep_packed
 from bench.passes.packing import GraphPacker, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
@@ -32,6 +33,10 @@ def pack_and_lift(
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
+    _check_names(mod)
+    plain_layers = _plain_layers(mod)
+    if not any("int" in layer.data_dtype for _, layer in plain_layers):
+        raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
     refusals: dict[str, str] = {}
 
     def rewrite_unless_refused(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
@@ -40,7 +45,7 @@ def pack_and_lift(
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
     # until nothing is refused. Each round refuses a layer, so there is an end.
     while True:
-        packer = GraphPacker(mod, rewrite_unless_refused)
+        packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed)
         lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {
@@ -53,9 +58,11 @@ def pack_and_lift(
         refusals.update(refused)
     in_main = {entry.original: entry.transformed for entry in reversed(packer.correspondences)}
     layers = []
-    for name, layer in _plain_layers(mod):
+    for name, layer in plain_layers:
         kernel = by_layer.get(name)
-        report = Layer(name, layer.operator, layer.shapes, packer.refused.get(name), result=in_main[name])
+        unread = None if kernel else f"its layout is {layer.axes}, which the passes of {target} do not read"
+        why_not = packer.refused.get(name, unread)
+        report = Layer(name, layer.operator, layer.shapes, why_not, result=in_main[name])
         if kernel:
             report = replace(
                 report, instruction=instruction(layer), kernel=kernel.kernel, result=kernel.result
@@ -81,25 +88,32 @@ def _refusal(generate: Callable[[PackedKernel], object], kernel: PackedKernel) -
 
 
 def _plain_layers(mod: tvm.IRModule) -> list[tuple[str, PlainLayer]]:
-    """The layers of an integer graph by the names of their bindings, in order."""
+    """The layers of a graph by the names of their bindings, in order."""
     calls = [
         (binding.var.name, binding.value)
         for binding in bindings_of(mod["main"])
         if isinstance(binding.value, relax.Call)
     ]
-    found = [(name, plain_layer(call)) for name, call in calls]
+    found = [(name, plain_layer(call, any_layout=True)) for name, call in calls]
     return [(name, layer) for name, layer in found if layer]
 
 
 def _check_layers(layers: list[Layer], target: str) -> None:
-    if not layers:
-        raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
     if not any(layer.kernel for layer in layers):
         by_reason: dict[str | None, list[str]] = {}
         for layer in layers:
             by_reason.setdefault(layer.why_not, []).append(layer.name)
         reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
         raise Unsupported(f"{target} takes none of its layers: {reasons}")
+
+
+def _check_names(mod: tvm.IRModule) -> None:
+    """Raise Unsupported where two tensors share a name: values are compared by name."""
+    seen: set[str] = set()
+    for binding in bindings_of(mod["main"]):
+        if binding.var.name in seen:
+            raise Unsupported(f"two tensors are named {binding.var.name}: give one of them another name")
+        seen.add(binding.var.name)
 
 
 def _check_shapes(mod: tvm.IRModule) -> None:

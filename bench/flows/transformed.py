@@ -30,7 +30,9 @@ class Correspondence:
     """A tensor of the integer graph and the tensor of the transformed graph that holds its values.
 
     ``layout`` is the packed layout of the transformed tensor (None: stored as in the integer graph, whose
-    axes ``axes`` names), ``shape`` the logical shape without padding.
+    axes ``axes`` names), ``shape`` the logical shape without padding. ``dtype`` is int4 or uint4 where the
+    values have 4 bits: the transformed tensor is then int32 words of eight of them along its innermost
+    dimension, or holds them one by one in 8 bits (:mod:`bench.int4`).
     """
 
     original: str
@@ -38,6 +40,7 @@ class Correspondence:
     axes: str
     layout: str | None
     shape: tuple[int, ...]
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

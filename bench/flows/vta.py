@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import tvm
 from tvm import relax
@@ -20,6 +21,7 @@ from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
 from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
+from simulators.vta.program import Program
 
 Step = tuple[str, int | str]
 T = TypeVar("T")
@@ -58,20 +60,34 @@ class VtaFlow:
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
-        return {
-            f"{kernel.name}.vta": self._generate(kernel, dense, conv2d).to_bytes()
-            for kernel in packed_kernels(transformed)
-        }
+        return self.compile(
+            {kernel.name: self._generate(kernel, dense, conv2d) for kernel in packed_kernels(transformed)}
+        )
+
+    def compile(self, kernels: Mapping[str, Program]) -> dict[str, bytes]:
+        """Programs to their files."""
+        return {f"{name}.vta": program.to_bytes() for name, program in kernels.items()}
 
     def _generate(self, kernel: PackedKernel, dense: Callable[..., T], conv2d: Callable[..., T]) -> T:
         """What one of two generators makes of a kernel; both take the same description of it."""
         data, weight = (parameter.shape for parameter in kernel.parameters[:2])
-        epilogue = epilogue_of(kernel)
-        if kernel.is_dense:
-            return dense(data, weight, epilogue=epilogue, config=self._config)
-        attributes = attributes_of(kernel.operator)
-        window = {name: attributes[name] for name in ("strides", "padding")}
-        return conv2d(data, weight, **window, epilogue=epilogue, config=self._config)
+        options: dict[str, Hashable] = {"epilogue": tuple(epilogue_of(kernel)), "config": self._config}
+        if not kernel.is_dense:
+            attributes = attributes_of(kernel.operator)
+            options |= {name: tuple(attributes[name]) for name in ("strides", "padding")}
+        generator = dense if kernel.is_dense else conv2d
+        return cast(T, _generated(generator, data, weight, tuple(options.items())))
+
+
+@lru_cache(maxsize=256)
+def _generated(
+    generator: Callable[..., Any],
+    data: tuple[int, ...],
+    weight: tuple[int, ...],
+    options: tuple[tuple[str, Hashable], ...],
+) -> object:
+    """What a generator makes, once for each description: layers repeat, and each is asked for twice."""
+    return generator(data, weight, **dict(options))
 
 
 def _instruction(_: PlainLayer) -> str:

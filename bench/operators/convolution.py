@@ -8,9 +8,8 @@ from tvm import relax
 from tvm.ir import Call, Expr
 
 from bench.layout import Layout, logical_shape, packed_shape
-from bench.operators.registration import call, dtype_of, register, static_shape
-
-OPERAND_DTYPES = ("int8", "uint8", "int4", "uint4")
+from bench.operators.operands import operand_shape
+from bench.operators.registration import call, register
 
 
 def conv2d(
@@ -23,6 +22,8 @@ def conv2d(
     strides: Sequence[int] = (1, 1),
     padding: Sequence[int] = (0, 0, 0, 0),
     dilation: Sequence[int] = (1, 1),
+    data_dtype: str = "",
+    weight_dtype: str = "",
     out_dtype: str = "int32",
 ) -> Call:
     """Build a convolution with int32 accumulators, wrapped mod 2^32.
@@ -30,7 +31,9 @@ def conv2d(
     The layouts split the axes N, C, H, W of data and output and O, I, H, W of the weight (`bench.layout`),
     for instance NCHW32c with OIHW8i32o4i. `padding` is (top, left, bottom, right) in zeros.
     The output has as many channels as the packed weight, its padding included, and the factors of
-    `out_layout` (the data's where None) must divide them. ValueError names what does not fit.
+    `out_layout` (the data's where None) must divide them. With `data_dtype` or `weight_dtype` "int4" or
+    "uint4" that operand is int32 words of eight values along its last dimension (`bench.int4`).
+    ValueError names what does not fit.
     """
     return call(
         _OPERATOR,
@@ -41,6 +44,8 @@ def conv2d(
         strides=[int(step) for step in strides],
         padding=[int(width) for width in padding],
         dilation=[int(step) for step in dilation],
+        data_dtype=data_dtype,
+        weight_dtype=weight_dtype,
         out_dtype=out_dtype,
     )
 
@@ -60,15 +65,10 @@ def _infer(expression: Call) -> relax.TensorType:
     for name, length in (("strides", 2), ("padding", 4), ("dilation", 2)):
         if len(attributes[name]) != length:
             raise ValueError(f"bitexact.conv2d: {name} {tuple(attributes[name])} must have {length} entries")
-    for name, argument in (("data", data), ("weight", weight)):
-        if dtype_of(argument) not in OPERAND_DTYPES:
-            raise ValueError(
-                f"bitexact.conv2d: {name} of {dtype_of(argument)} must be one of {', '.join(OPERAND_DTYPES)}"
-            )
     if str(attributes["out_dtype"]) != "int32":
         raise ValueError(f"bitexact.conv2d: out_dtype {attributes['out_dtype']!r} must be int32")
-    image = logical_shape(layouts["data_layout"], static_shape(data, "bitexact.conv2d: data"))
-    kernel = logical_shape(layouts["kernel_layout"], static_shape(weight, "bitexact.conv2d: weight"))
+    image = logical_shape(layouts["data_layout"], operand_shape(expression, "data", data))
+    kernel = logical_shape(layouts["kernel_layout"], operand_shape(expression, "weight", weight))
     if image["C"] != kernel["I"]:
         raise ValueError(
             f"bitexact.conv2d: data with C={image['C']} ({layouts['data_layout']}) meets a weight with "

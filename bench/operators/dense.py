@@ -6,8 +6,8 @@ from tvm import relax
 from tvm.ir import Call, Expr
 
 from bench.layout import Layout, logical_shape, packed_shape
-from bench.operators.convolution import OPERAND_DTYPES
-from bench.operators.registration import call, dtype_of, register, static_shape
+from bench.operators.operands import operand_shape
+from bench.operators.registration import call, register
 
 
 def dense(
@@ -17,6 +17,8 @@ def dense(
     data_layout: str = "NC",
     weight_layout: str = "NK",
     out_layout: str = "NC",
+    data_dtype: str = "",
+    weight_dtype: str = "",
     out_dtype: str = "int32",
 ) -> Call:
     """Build `out[n, u] = Σ data[n, c] · weight[u, c]` with int32 accumulators, wrapped mod 2^32.
@@ -24,7 +26,9 @@ def dense(
     Every layout has two axes (`bench.layout`). N is the row: of the data its batch, of the weight its
     units. The other one, C or K, is the column: of data and weight what is summed over, of the output the
     units. So NC with NC32n4c is Hexagon's dense, NC with NK32n16k the tensor core's, NC1n16c with NC16n16c
-    (output NC1n16c) VTA's. The output has as many units as the packed weight, its padding included.
+    (output NC1n16c) VTA's. The output has as many units as the packed weight, its padding included. With
+    `data_dtype` or `weight_dtype` "int4" or "uint4" that operand is int32 words of eight values along its
+    last dimension (`bench.int4`).
     """
     return call(
         _OPERATOR,
@@ -32,6 +36,8 @@ def dense(
         data_layout=data_layout,
         weight_layout=weight_layout,
         out_layout=out_layout,
+        data_dtype=data_dtype,
+        weight_dtype=weight_dtype,
         out_dtype=out_dtype,
     )
 
@@ -49,15 +55,10 @@ def _infer(expression: Call) -> relax.TensorType:
     attributes = expression.attrs
     layouts = {name: str(attributes[name]) for name in ("data_layout", "weight_layout", "out_layout")}
     columns = {name: column(layout, name) for name, layout in layouts.items()}
-    for name, argument in (("data", data), ("weight", weight)):
-        if dtype_of(argument) not in OPERAND_DTYPES:
-            raise ValueError(
-                f"bitexact.dense: {name} of {dtype_of(argument)} must be one of {', '.join(OPERAND_DTYPES)}"
-            )
     if str(attributes["out_dtype"]) != "int32":
         raise ValueError(f"bitexact.dense: out_dtype {attributes['out_dtype']!r} must be int32")
-    rows = logical_shape(layouts["data_layout"], static_shape(data, "bitexact.dense: data"))
-    units = logical_shape(layouts["weight_layout"], static_shape(weight, "bitexact.dense: weight"))
+    rows = logical_shape(layouts["data_layout"], operand_shape(expression, "data", data))
+    units = logical_shape(layouts["weight_layout"], operand_shape(expression, "weight", weight))
     depth = rows[columns["data_layout"]], units[columns["weight_layout"]]
     if depth[0] != depth[1]:
         raise ValueError(

@@ -26,7 +26,7 @@ from tvm.ir import Call, Expr, GenericConst
 from bench.operators.registration import call, dtype_of, register, static_shape
 
 ROUNDINGS = ("half_up", "half_even", "double", "floor")
-OUT_DTYPES = ("int8", "uint8", "int32")
+OUT_DTYPES = ("int8", "uint8", "int4", "uint4", "int32")
 SHIFTS = range(-31, 32)
 _FRACTION_BITS = 31
 
@@ -46,7 +46,8 @@ def requantize(
     `data` is int32 of any shape. `multiplier` and `shift` are int32, both scalars (shape ()), both of shape
     (C,), one for each position of `axis` of the data, or both of the data's rank with each extent that of the
     data or 1, which broadcasts (per channel in a packed layout). The result has the shape of the data and
-    `out_dtype` (int8, uint8 or int32), at whose ends it saturates. ValueError for anything else, and for a
+    `out_dtype` (int8, uint8, int4, uint4 or int32), at whose ends it saturates; a result of 4 bits can be
+    evaluated, but TVM's runtime does not hold it. ValueError for anything else, and for a
     constant shift outside -31..31; such a shift that is no constant acts as the nearest end of that range.
     """
     return call(
@@ -79,7 +80,7 @@ def _infer(expression: Call) -> relax.TensorType:
             raise ValueError(f"bitexact.requantize: axis {axis} is outside data of shape {shape}")
         raise ValueError(
             f"bitexact.requantize: multiplier and shift of shapes {factors[0]} and {factors[1]} must both be "
-            f"(), or ({shape[axis]},) for axis {axis} of data of shape {shape}, or broadcast to it in full rank"
+            f"(), or ({shape[axis]},) for axis {axis} of data of shape {shape}, or broadcast in full rank"
         )
     if isinstance(shift, GenericConst):
         values = shift.value.numpy()

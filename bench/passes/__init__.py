@@ -1,5 +1,9 @@
 """Passes over Relax graphs."""
 
+from bench.passes.convert_layout import convert_layout
+from bench.passes.count_layers import count_layers
+from bench.passes.layout_config import LayoutConfig
 from bench.passes.quantize import quantize, quantize_input
+from bench.passes.recast import recast
 
-__all__ = ["quantize", "quantize_input"]
+__all__ = ["LayoutConfig", "convert_layout", "count_layers", "quantize", "quantize_input", "recast"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import tvm
 from tvm import relax
@@ -75,7 +76,9 @@ def lift_kernels(
     kernels: dict[relax.Var, list[relax.VarBinding]] = {}
     for start, binding in enumerate(bindings):
         if is_packed_operator(binding.value):
-            group = [binding, *absorb(following_chain(bindings, start))]
+            # Two layers may lead to one addition: it belongs to the kernel that comes first.
+            own = takewhile(lambda member: member.var not in absorbed, following_chain(bindings, start))
+            group = [binding, *absorb(list(own))]
             kernels[group[-1].var] = group
             absorbed.update(member.var for member in group)
     builder = relax.BlockBuilder()

@@ -9,7 +9,7 @@ needs it. Constants are packed at compile time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,13 @@ import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
+from bench.flows.flow import Unsupported
 from bench.flows.transformed import Correspondence
+from bench.int4 import HELD, PER_WORD, held, pack_int4
 from bench.layout import Layout, logical_shape, pack, packed_shape
+from bench.operators import int4
+from bench.passes.constants import constant_bindings
+from bench.passes.held import four_bit_type, held_call
 
 ELEMENTWISE = frozenset(
     {
@@ -42,23 +47,30 @@ class Packed:
     """A tensor of the transformed graph that holds, in ``layout``, a tensor whose plain form is ``axes``.
 
     ``shape`` is the plain shape; the packed tensor may be larger on every axis, and what lies outside
-    ``shape`` carries no meaning.
+    ``shape`` carries no meaning. With a ``dtype``, int4 or uint4, ``var`` is int32 words of eight values
+    along the innermost dimension of the layout (:mod:`bench.int4`).
     """
 
     var: relax.Var
     layout: Layout
     axes: str
     shape: tuple[int, ...]
+    dtype: str | None = None
 
     @property
     def extents(self) -> dict[str, int]:
         """Extent of each axis, padding included."""
-        return logical_shape(self.layout, tensor_shape(self.var))
+        *outer, innermost = tensor_shape(self.var)
+        return logical_shape(self.layout, [*outer, innermost * PER_WORD if self.dtype else innermost])
 
 
 LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | None]
 """What a target does with one call: the packed result, or why it does not take this layer (a string);
 None where the call is no layer at all."""
+
+
+KeepPacked = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
+"""What an operator that is no layer becomes on packed tensors; None where it needs plain ones."""
 
 
 def function_attributes(function: relax.Function) -> dict[str, Any]:
@@ -75,18 +87,33 @@ def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
 class GraphPacker:
     """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` calls its methods."""
 
-    def __init__(self, mod: tvm.IRModule, rewrite: LayerRewrite) -> None:
+    def __init__(
+        self, mod: tvm.IRModule, rewrite: LayerRewrite, *, keep_packed: KeepPacked = lambda *_: None
+    ) -> None:
+        """Take a target's rewrite of layers and what keeps other operators packed."""
         self._main = mod["main"]
         self._rewrite = rewrite
+        self._keep_packed = keep_packed
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
+        self._repacked: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
+        self._held: dict[relax.Var, relax.Var] = {}
+        self.constants = constant_bindings(self._main)
+        """Tensors that no input changes, by the variable of the integer graph."""
+        self._readers = _readers(self._main)
         self.correspondences: list[Correspondence] = []
         self.taken: dict[str, str] = {}
         self.refused: dict[str, str] = {}
 
     def run(self) -> tvm.IRModule:
-        """The transformed module."""
+        """The transformed module. Raises Unsupported for 4-bit inputs and operators that no host computes."""
+        for parameter in self._main.params:
+            if four_bit_type(parameter):
+                raise Unsupported(
+                    f"input {parameter.name} is {four_bit_type(parameter)}, which no host holds: "
+                    "take 8 bits and convert them by astype"
+                )
         parameters = [relax.Var(parameter.name, parameter.ty) for parameter in self._main.params]
         self._plain.update(zip(self._main.params, parameters, strict=True))
         with self._builder.function("main", parameters, attrs=function_attributes(self._main)):
@@ -113,19 +140,43 @@ class GraphPacker:
             extents = present.extents
             if all(extents[axis] % multiple == 0 for axis, multiple in multiples.items()):
                 return present
-        return self._pack(self.plain(tensor), target, axes, multiples, name=tensor.name)
+            if not target.factors:
+                return self._widened(present, multiples)
+        # Once for all that read it so.
+        key = tensor, layout, tuple(sorted(multiples.items()))
+        if key not in self._repacked:
+            self._repacked[key] = self._pack(tensor, target, axes, multiples)
+        return self._repacked[key]
+
+    def layers_behind(self, tensor: relax.Var) -> list[relax.Call]:
+        """The calls that read ``tensor`` of the integer graph, or what elementwise operators make of it."""
+        found: list[relax.Call] = []
+        for variable, call in self._readers.get(tensor, ()):
+            if isinstance(call.op, tvm.ir.Op) and call.op.name in ELEMENTWISE:
+                found += self.layers_behind(variable)
+            else:
+                found.append(call)
+        return found
 
     def is_packed(self, tensor: relax.Var) -> bool:
         """Whether ``tensor`` of the integer graph was produced in a packed layout."""
         return tensor in self._packed
 
+    def form(self, tensor: relax.Expr) -> Packed | None:
+        """The packed tensor that holds ``tensor`` of the integer graph; None where there is none."""
+        return self._packed.get(tensor)
+
     def plain(self, tensor: relax.Var) -> relax.Expr:
         """``tensor`` of the integer graph in its plain form."""
+        if tensor in self.constants:
+            return relax.const(held(self.constants[tensor]))
         if tensor not in self._plain:
             self._plain[tensor] = self._unpack(self._packed[tensor], name=tensor.name)
         return self._plain[tensor]
 
     def _bind(self, var: relax.Var, value: relax.Expr) -> None:
+        if var in self.constants:
+            return None
         if isinstance(value, relax.Call):
             result = self._rewrite(self, var, value)
             if isinstance(result, Packed):
@@ -133,12 +184,12 @@ class GraphPacker:
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result
-            packed = self._elementwise(var, value)
+            packed = self._elementwise(var, value) or self._keep_packed(self, var, value)
             if packed:
                 return self._keep(var, packed)
         if isinstance(value, relax.Var):
             return self._alias(var, value)
-        self._plain[var] = self.emit(var.name, self._plain_expression(value))
+        self._plain[var] = self.emit(var.name, self._plain_expression(value, name=var.name))
         if isinstance(var.ty, relax.TensorType):
             self._record(var, self._plain[var].name, None)
         return None
@@ -157,9 +208,10 @@ class GraphPacker:
         shape = tensor_shape(var)
         axes = packed.axes if packed else {4: "NCHW", 2: "NC"}.get(len(shape), "")
         layout = packed.layout.text if packed else None
-        self.correspondences.append(Correspondence(var.name, transformed, axes, layout, shape))
+        dtype = four_bit_type(var)
+        self.correspondences.append(Correspondence(var.name, transformed, axes, layout, shape, dtype))
 
-    def _plain_expression(self, expression: relax.Expr) -> relax.Expr:
+    def _plain_expression(self, expression: relax.Expr, *, name: str = "") -> relax.Expr:
         """The expression with every tensor of the integer graph in its plain form."""
         if isinstance(expression, relax.Var):
             return self.plain(expression)
@@ -169,36 +221,88 @@ class GraphPacker:
             return relax.TupleGetItem(self._plain_expression(expression.tuple_value), expression.index)
         if isinstance(expression, relax.Call):
             arguments = [self._plain_expression(argument) for argument in expression.args]
-            return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
+            return held_call(expression, arguments, lambda step: self.emit(f"{name}_held", step))
         return expression
 
     def _elementwise(self, var: relax.Var, call: relax.Call) -> Packed | None:
         """The call on packed operands, if it is elementwise and its tensors are packed alike."""
         if not isinstance(call.op, tvm.ir.Op) or call.op.name not in ELEMENTWISE:
             return None
-        tensors = [argument for argument in call.args if isinstance(argument, relax.Var)]
-        operands = [self._packed.get(tensor) for tensor in tensors]
-        first = operands[0] if operands else None
-        if first is None or any(
-            operand is None or (operand.layout, operand.extents) != (first.layout, first.extents)
-            for operand in operands
-        ):
+        tensors = [
+            argument
+            for argument in call.args
+            if isinstance(argument, relax.Var) and argument not in self.constants
+        ]
+        first = next((self._packed[tensor] for tensor in tensors if tensor in self._packed), None)
+        if first is None:
             return None
+        operands: dict[relax.Var, Packed] = {}
+        for tensor in tensors:
+            operand = self._packed_like(tensor, first)
+            if operand is None or (operand.layout, operand.extents) != (first.layout, first.extents):
+                return None
+            operands[tensor] = operand
         arguments: list[relax.Expr] = []
         for argument in call.args:
-            if isinstance(argument, relax.Var):
-                arguments.append(self._packed[argument].var)
+            if isinstance(argument, relax.Var) and argument in operands:
+                arguments.append(self._values(operands[argument]))
             elif isinstance(argument, GenericConst):
                 arguments.append(relax.const(_packed_operand(call, argument.value.numpy(), first)))
+            elif isinstance(argument, relax.Var):
+                constant = held(self.constants[argument])
+                arguments.append(relax.const(_packed_operand(call, constant, first)))
             else:
                 arguments.append(argument)
-        result = relax.Call(call.op, arguments, call.attrs, call.ty_args)
-        return Packed(self.emit(var.name, result), first.layout, first.axes, first.shape)
+        result = held_call(call, arguments, lambda step: self.emit(f"{var.name}_held", step))
+        stored = self._stored(var.name, result, four_bit_type(call))
+        return replace(first, var=stored, dtype=four_bit_type(call))
 
-    def _pack(
-        self, tensor: relax.Expr, layout: Layout, axes: str, multiples: dict[str, int], *, name: str
-    ) -> Packed:
-        shape = tensor_shape(tensor)
+    def _packed_like(self, tensor: relax.Var, like: Packed) -> Packed | None:
+        """A tensor in the packed form that it has, or, where it is plain, in that of another one.
+
+        A shortcut that comes from a plain tensor then joins its branch packed. Only layouts without factors
+        are given so: in the others a target decides itself what is packed.
+        """
+        if tensor in self._packed or like.layout.factors or tensor_shape(tensor) != like.shape:
+            return self._packed.get(tensor)
+        return self._pack(tensor, like.layout, like.axes, like.extents)
+
+    def _stored(self, name: str, values: relax.Expr, dtype: str | None) -> relax.Var:
+        """Values in a packed layout as they are stored there: 4-bit ones (``dtype``) as words."""
+        if not dtype:
+            return self.emit(name, values)
+        return self.emit(f"{name}_words", int4.pack_int4(self.emit(f"{name}_held", values)))
+
+    def _values(self, packed: Packed) -> relax.Var:
+        """The values of a packed tensor one by one: of words, the tensor that holds them."""
+        if not packed.dtype:
+            return packed.var
+        if packed.var not in self._held:
+            values = int4.unpack_int4(packed.var, dtype=packed.dtype)
+            self._held[packed.var] = self.emit(f"{packed.var.name}_held", values)
+        return self._held[packed.var]
+
+    def _widened(self, packed: Packed, multiples: dict[str, int]) -> Packed:
+        """A tensor in a layout without factors, its axes padded at the end to the multiples given."""
+        widths: list[int] = []
+        for axis, extent in packed.extents.items():
+            more = -extent % multiples.get(axis, 1)
+            if packed.dtype and axis == packed.layout.axes[-1]:
+                more = -(-more // PER_WORD)
+            widths += [0, more]
+        name = packed.var.name
+        wider = replace(packed, var=self.emit(f"{name}_padded", relax.op.nn.pad(packed.var, widths)))
+        entry = next(entry for entry in self.correspondences if entry.transformed == name)
+        self.correspondences.append(replace(entry, transformed=wider.var.name))
+        return wider
+
+    def _pack(self, source: relax.Var, layout: Layout, axes: str, multiples: dict[str, int]) -> Packed:
+        tensor, name, shape, dtype = (
+            self.plain(source),
+            source.name,
+            tensor_shape(source),
+            four_bit_type(source),
+        )
         multiple = {axis: int(np.lcm(multiples.get(axis, 1), layout.block(axis))) for axis in axes}
         padded = [-(-size // multiple[axis]) * multiple[axis] for axis, size in zip(axes, shape, strict=True)]
         if list(shape) != padded:
@@ -209,16 +313,16 @@ class GraphPacker:
             tensor = self.emit(f"{name}_split", relax.op.reshape(tensor, split))
         if order != sorted(order):
             tensor = relax.op.permute_dims(tensor, order)
-        packed = self.emit(f"{name}_{layout.text}", tensor)
-        self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape))
-        return Packed(packed, layout, axes, shape)
+        packed = self._stored(f"{name}_{layout.text}", tensor, dtype)
+        self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape, dtype))
+        return Packed(packed, layout, axes, shape, dtype)
 
     def _unpack(self, packed: Packed, *, name: str) -> relax.Var:
         extents = packed.extents
         full = [extents[axis] for axis in packed.axes]
         split, order = split_and_order(packed.layout, full, packed.axes)
         inverse = [int(position) for position in np.argsort(order)]
-        tensor = packed.var
+        tensor = self._values(packed)
         if inverse != sorted(inverse):
             tensor = self.emit(f"{name}_plain", relax.op.permute_dims(tensor, inverse))
         if split != full:
@@ -229,18 +333,34 @@ class GraphPacker:
             tensor = self.emit(
                 f"{name}_plain", relax.op.strided_slice(tensor, axes, begin, list(packed.shape))
             )
-        self.correspondences.append(Correspondence(name, tensor.name, packed.axes, None, packed.shape))
+        entry = Correspondence(name, tensor.name, packed.axes, None, packed.shape, packed.dtype)
+        self.correspondences.append(entry)
         return tensor
+
+
+def _readers(function: relax.Function) -> dict[relax.Var, list[tuple[relax.Var, relax.Call]]]:
+    """The calls that read each variable, with the variables that they are bound to."""
+    readers: dict[relax.Var, list[tuple[relax.Var, relax.Call]]] = {}
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            if isinstance(binding.value, relax.Call):
+                for variable in relax.analysis.free_vars(binding.value):
+                    readers.setdefault(variable, []).append((binding.var, binding.value))
+    return readers
 
 
 def pack_weight(
     weight: np.ndarray, layout: str, *, axes: str, extents: dict[str, int] | None = None
 ) -> relax.Expr:
-    """A weight in ``layout`` as a constant, its axes first padded with zeros to ``extents``."""
+    """A weight in ``layout`` as a constant, its axes first padded with zeros to ``extents``.
+
+    A 4-bit weight becomes int32 words of eight values along the innermost dimension.
+    """
     widths = [
         (0, (extents or {}).get(axis, size) - size) for axis, size in zip(axes, weight.shape, strict=True)
     ]
-    return relax.const(pack(np.pad(weight, widths), layout, source=axes))
+    packed = pack(np.pad(weight, widths), layout, source=axes)
+    return relax.const(pack_int4(packed) if packed.dtype.name in HELD else packed)
 
 
 def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.ndarray:
@@ -248,7 +368,7 @@ def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
         # The outermost dimension need not be there to broadcast: a bias is (C/16, 1, 1, 1, 16).
-        return packed[0] if packed.ndim and packed.shape[0] == 1 else packed
+        return packed[0] if like.layout.factors and packed.ndim and packed.shape[0] == 1 else packed
     if constant.ndim == 1:
         shape = [1] * len(like.axes)
         shape[int(call.attrs["axis"])] = constant.size

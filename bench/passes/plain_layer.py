@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,22 @@ import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
+from bench.layout import Layout
+
+CONVOLUTIONS = {"relax.nn.conv2d": "OIHW", "relax.nn.conv2d_transpose": "IOHW"}
+"""Operators that are convolutions, and the layout in which their weight is given to a target."""
+
 
 @dataclass(frozen=True)
 class PlainLayer:
-    """One ``relax.nn.conv2d`` (NCHW, OIHW) or ``relax.matmul`` (data N×C, weight C×O) with int32 results.
+    """One ``relax.nn.conv2d`` (not packed) or ``relax.matmul`` (data N×C, weight C×O), of whatever types.
 
-    ``weight`` is OIHW for a convolution and (O, C) for a dense layer, and None where it is no constant.
+    ``relax.nn.conv2d_transpose`` (NCHW, IOHW) is one too, so that it is counted and reported.
+
+    ``axes`` are those of data and result as they are stored, NCHW, HWNC …, or NC of a dense layer;
+    ``result_shape`` is in their order, ``data_shape`` and ``weight_shape`` are NCHW and OIHW. ``weight`` is
+    OIHW for a convolution (IOHW for a transposed one) and (O, C) for a dense layer, and None where it is no
+    constant.
     ``padding`` is (top, left, bottom, right).
     """
 
@@ -26,6 +37,8 @@ class PlainLayer:
     data_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     result_shape: tuple[int, ...]
+    result_dtype: str
+    axes: str
     strides: tuple[int, ...] = (1, 1)
     padding: tuple[int, ...] = (0, 0, 0, 0)
     dilation: tuple[int, ...] = (1, 1)
@@ -35,13 +48,13 @@ class PlainLayer:
     def shapes(self) -> str:
         """Shapes and window in short, as in ``256x1x8x8 * 24x1x3x3 s1 p1``."""
         text = f"{_times(self.data_shape)} * {_times(self.weight_shape)}"
-        if self.operator == "conv2d":
+        if self.operator != "dense":
             text += f" s{_short(self.strides)} p{_short(self.padding)}"
             text += f" d{_short(self.dilation)}" if set(self.dilation) != {1} else ""
             text += f" g{self.groups}" if self.groups != 1 else ""
         return text
 
-    def why_not(
+    def why_not(  # noqa: PLR0911 - one return for each reason
         self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...], dilated: bool = False
     ) -> str | None:
         """Why a kernel for these dtypes does not take this layer, or None where it does.
@@ -50,6 +63,8 @@ class PlainLayer:
         """
         if self.weight is None:
             return "its weight is not a constant"
+        if self.operator == "conv2d_transpose":
+            return "it is a transposed convolution; the kernels take plain ones"
         if self.groups != 1:
             return f"it has {self.groups} groups; the kernels take one"
         if not dilated and set(self.dilation) != {1}:
@@ -58,34 +73,53 @@ class PlainLayer:
             return f"its data is {self.data_dtype}; the kernel takes {' or '.join(data_dtypes)}"
         if self.weight_dtype not in weight_dtypes:
             return f"its weight is {self.weight_dtype}; the kernel takes {' or '.join(weight_dtypes)}"
+        if self.result_dtype != "int32":
+            return f"its result is {self.result_dtype}; the kernels accumulate in int32"
         return None
 
 
-def plain_layer(call: relax.Call) -> PlainLayer | None:
-    """The layer that a call computes; None where it is no convolution or dense layer."""
-    if not isinstance(call.op, tvm.ir.Op) or str(call.ty.dtype) != "int32":
+Constants = Mapping[relax.Var, np.ndarray]
+"""Values of variables that no input changes (:func:`bench.passes.constants.constant_bindings`)."""
+
+
+def plain_layer(
+    call: relax.Call, constants: Constants | None = None, *, any_layout: bool = False
+) -> PlainLayer | None:
+    """The layer that a call computes; None where it is no convolution or dense layer.
+
+    A convolution counts if it is NCHW with OIHW, or with ``any_layout`` if it is not packed. ``constants``
+    are variables whose value makes a constant weight.
+    """
+    if not isinstance(call.op, tvm.ir.Op):
         return None
-    if call.op.name == "relax.nn.conv2d":
-        return _convolution(call)
+    if call.op.name in CONVOLUTIONS:
+        layouts = str(call.attrs.data_layout), str(call.attrs.kernel_layout)
+        known = any_layout or layouts == ("NCHW", CONVOLUTIONS[call.op.name])
+        return _convolution(call, constants or {}) if known else None
     if call.op.name == "relax.matmul" and len(call.ty.shape) == 2:
-        return _dense(call)
+        return _dense(call, constants or {})
     return None
 
 
-def _convolution(call: relax.Call) -> PlainLayer | None:
+def _convolution(call: relax.Call, constants: Constants) -> PlainLayer | None:
     attributes = call.attrs
-    if (str(attributes.data_layout), str(attributes.kernel_layout)) != ("NCHW", "OIHW"):
+    axes, kernel_axes = str(attributes.data_layout), str(attributes.kernel_layout)
+    if Layout.parse(axes).factors or Layout.parse(kernel_axes).factors or str(attributes.out_layout) != axes:
         return None
     data, weight = call.args
+    values = _constant(weight, constants)
+    order = [kernel_axes.index(axis) for axis in CONVOLUTIONS[call.op.name]]
     return PlainLayer(
-        operator="conv2d",
+        operator=call.op.name.removeprefix("relax.nn."),
         data=data,
-        weight=weight.value.numpy() if isinstance(weight, GenericConst) else None,
+        weight=None if values is None else values.transpose(order),
         data_dtype=str(data.ty.dtype),
         weight_dtype=str(weight.ty.dtype),
-        data_shape=_shape(data),
-        weight_shape=_shape(weight),
+        data_shape=tuple(_shape(data)[axes.index(axis)] for axis in "NCHW"),
+        weight_shape=tuple(_shape(weight)[position] for position in order),
         result_shape=_shape(call),
+        result_dtype=str(call.ty.dtype),
+        axes=axes,
         strides=tuple(int(step) for step in attributes.strides),
         padding=tuple(int(width) for width in attributes.padding),
         dilation=tuple(int(step) for step in attributes.dilation),
@@ -93,19 +127,27 @@ def _convolution(call: relax.Call) -> PlainLayer | None:
     )
 
 
-def _dense(call: relax.Call) -> PlainLayer:
+def _dense(call: relax.Call, constants: Constants) -> PlainLayer:
     data, weight = call.args
-    constant = weight.value.numpy().T if isinstance(weight, GenericConst) else None
+    values = _constant(weight, constants)
     return PlainLayer(
         operator="dense",
         data=data,
-        weight=constant,
+        weight=None if values is None else values.T,
         data_dtype=str(data.ty.dtype),
         weight_dtype=str(weight.ty.dtype),
         data_shape=_shape(data),
         weight_shape=_shape(weight)[::-1],
         result_shape=_shape(call),
+        result_dtype=str(call.ty.dtype),
+        axes="NC",
     )
+
+
+def _constant(expression: relax.Expr, constants: Constants) -> np.ndarray | None:
+    if isinstance(expression, GenericConst):
+        return expression.value.numpy()
+    return constants.get(expression) if isinstance(expression, relax.Var) else None
 
 
 def _shape(expression: relax.Expr) -> tuple[int, ...]:

@@ -41,6 +41,8 @@ def choose_channel_scales(
 
     Such a channel still has a bias, which is counted in units of its scale.
     """
+    if method == "maximum":
+        return _channel_maxima(np.moveaxis(weight, axis, 0), low=low, high=high, power_of_two=power_of_two)
     whole = choose_scale(weight, low=low, high=high, power_of_two=power_of_two, method=method)
     return np.array(
         [
@@ -50,6 +52,16 @@ def choose_channel_scales(
             for channel in np.moveaxis(weight, axis, 0)
         ]
     )
+
+
+def _channel_maxima(channels: np.ndarray, *, low: int, high: int, power_of_two: bool) -> np.ndarray:
+    """`choose_scale` by "maximum" of every channel, the first axis, at once."""
+    values = channels.reshape(len(channels), -1).astype(np.float64)
+    needed = np.maximum(
+        values.max(axis=1, initial=0) / high, values.min(axis=1, initial=0) / low if low else 0.0
+    )
+    needed[needed == 0] = needed.max(initial=0) or 1.0
+    return 2.0 ** np.ceil(np.log2(needed)) if power_of_two else needed
 
 
 def fixed_point(ratio: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:

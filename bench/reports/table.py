@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from bench.compare.mismatch import BETWEEN_GRAPHS, Mismatch
 from bench.compare.operands import Operands
+from bench.compare.smallest import SmallestOperands
 from bench.compare.verdict import Verdict
 
 LISTED_PRODUCTS = 8
@@ -79,6 +80,8 @@ def details(verdict: Verdict) -> str:
         parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
     if verdict.mismatch:
         parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
+    if verdict.smallest:
+        parts.append(smallest_text(verdict.smallest))
     for finding in verdict.findings[:LISTED_FINDINGS]:
         parts.append(
             f"{verdict.target}: {finding.severity}: {finding.kind} at {finding.where}: {finding.message}"
@@ -109,6 +112,20 @@ def mismatch_text(mismatch: Mismatch) -> str:
     ]
     if mismatch.operands:
         lines.append(f"  operands      {operands_text(mismatch.operands)}")
+    return "\n".join(lines)
+
+
+def smallest_text(smallest: SmallestOperands) -> str:
+    """The smallest operands that still fail."""
+    lines = ["  smallest      all operands zero but"]
+    for name, values in smallest.values.items():
+        shown = ", ".join(f"{list(index)} = {value}" for index, value in values)
+        lines.append(f"                {name} {shown or '(nothing)'}")
+    if smallest.others:
+        lines.append(f"                and {smallest.others} more")
+    lines.append(
+        f"                gives {smallest.device} at {list(smallest.output)}, reference {smallest.reference}"
+    )
     return "\n".join(lines)
 
 

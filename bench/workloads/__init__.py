@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from types import ModuleType
 
 from bench.workloads import digits
+from bench.workloads.networks import mobilenetv2, resnet18, resnet50, unet_small, yolo_head
 from bench.workloads.workload import Workload
 
-_MODULES: dict[str, ModuleType] = {"digits": digits}
+_MODULES: dict[str, ModuleType] = {
+    "digits": digits,
+    "mobilenetv2": mobilenetv2,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "unet_small": unet_small,
+    "yolo_head": yolo_head,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -20,11 +29,25 @@ def what(name: str) -> str:
     return (_MODULES[name].__doc__ or "").strip().partition("\n")[0]
 
 
-def load(name: str, *, batch: int = 256) -> Workload:
-    """Load a workload with the given batch; ValueError names the valid ones where `name` is not one."""
+def load(
+    name: str, *, batch: int | None = None, image: int | None = None, width: float | None = None
+) -> Workload:
+    """Load a workload, for a batch of images, of images of this side, with channels thinned by `width`.
+
+    What is not given is the workload's own: a batch of 256 for digits, and of 1, at full width, of 224 or 64
+    pixels a side for the networks with seeded weights. ValueError names the valid workloads where `name` is
+    not one, or the option that a workload does not take or whose value it does not.
+    """
     if name not in _MODULES:
         raise ValueError(f"no workload {name!r}; there is {', '.join(names())}")
-    workload: Workload = _MODULES[name].load(batch=batch)
+    loader = _MODULES[name].load
+    options = {"batch": batch, "image": image, "width": width}
+    given = {option: value for option, value in options.items() if value is not None}
+    taken = inspect.signature(loader).parameters
+    for option in given:
+        if option not in taken:
+            raise ValueError(f"{name} takes no option {option!r}, only {', '.join(taken)}")
+    workload: Workload = loader(**given)
     return workload
 
 

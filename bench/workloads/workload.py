@@ -19,13 +19,18 @@ class Workload:
     module: tvm.IRModule
     images: np.ndarray
     """float32, one batch of `main`, held out of the training."""
-    labels: np.ndarray
-    """int64, the class of each image."""
+    labels: np.ndarray | None
+    """int64, the class of each image; None where nobody knows it: synthetic images."""
     calibration: np.ndarray
     """float32, from the training part; any number of images, whatever the batch of `main`."""
 
     def accuracy(self, scores: np.ndarray) -> float:
-        """Share of the images whose largest score, in an array (N, classes), is at their label."""
+        """Share of the images whose largest score, in an array (N, classes), is at their label.
+
+        ValueError where there are no labels, or other images.
+        """
+        if self.labels is None:
+            raise ValueError(f"{self.name} has no labels, so that no accuracy can be told")
         if scores.shape[:1] != self.labels.shape:
             raise ValueError(f"scores of shape {scores.shape} are not those of {len(self.labels)} images")
         return float((scores.argmax(axis=1) == self.labels).mean())

@@ -6,6 +6,7 @@ PP the parse bits (00 a duplex, 11 the end of a packet), `a` whether it accumula
 `u` the first, `o` the operation, `d` the destination.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -96,6 +97,28 @@ def executable_ranges(elf: bytes) -> list[tuple[int, int]]:
                 raise ValueError("an executable section leads outside the ELF file")
             ranges.append((begin, begin + size))
     return ranges
+
+
+def function_offsets(elf: bytes) -> list[int]:
+    """Find the file offsets at which the functions of the symbol table begin, in order.
+
+    Raises ValueError as `executable_ranges` does.
+    """
+    executable_ranges(elf)
+    table, (entry_bytes, count) = int.from_bytes(elf[32:36], "little"), struct.unpack_from("<2H", elf, 46)
+    sections = [struct.unpack_from("<10I", elf, table + entry_bytes * i) for i in range(count)]
+    executable = elf[16:18] == b"\x02\x00"
+    offsets = set()
+    for _, kind, _, _, begin, size, *_ in sections:
+        if kind != 2:  # SHT_SYMTAB
+            continue
+        for at in range(begin, begin + size, 16):
+            _, value, _, info, _, section = struct.unpack_from("<3I2BH", elf, at)
+            if info & 15 == 2 and section < count:  # STT_FUNC
+                # In an executable a symbol's value is an address, in an object its place in the section.
+                base = sections[section][3] if executable else 0
+                offsets.add(sections[section][4] + value - base)
+    return sorted(offsets)
 
 
 def _words(elf: bytes) -> Iterator[tuple[int, int]]:

@@ -1,36 +1,53 @@
-"""What the schedules share: a tile of accumulators that stays in vector registers."""
+"""The reduction that conv2d and dense share: a tile of accumulators that stays in vector registers."""
 
-from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from collections.abc import Callable, Sequence
 
-MAX_ACCUMULATORS = 8  # of 32 vector registers: as many again hold the broadcast data words
+from tvm import tirx
+from tvm.ir import Expr
+
+from kernels.hexagon.loop_nest import WORDS, Register, bind, vector
+
+ACCUMULATORS = 16  # of 32 vector registers: with many more LLVM spills some
+
+MultiplyAdd = Callable[[Expr, Expr, Expr], Expr]
+"""From sums, a vector of weights and a word of data to the new sums."""
 
 
-def largest_divisor(number: int, limit: int) -> int:
-    """Find the largest divisor of `number` that is at most `limit`."""
-    return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)
+def loaded_type(words: int) -> tuple[str, int]:
+    """Give the type, and its bytes, to load a pixel of `words` words: two at once where they are even."""
+    return ("int64", 8) if words % 2 == 0 else ("int32", 4)
 
 
-def finish_tile(
-    schedule: Schedule,
-    update: SBlockRV,
-    write_back: SBlockRV,
+def accumulate(
+    registers: Sequence[Sequence[Register]],
     *,
-    first_reduction: LoopRV,
-    rows: int,
-    intrinsic: str,
+    weights: tirx.Var,
+    weight_begins: Sequence[Expr],
+    data: tirx.Var,
+    data_begin: Expr,
+    data_offsets: Sequence[int],
+    loaded_bytes: int,
+    words: int,
+    multiply_add: MultiplyAdd,
 ) -> None:
-    """Unroll the tile of accumulators everywhere and tensorise the update.
+    """Write the products of `words` words of each pixel with the weights of each block of 32 channels.
 
-    The loops of `update` end with `rows` loops over the tile, then 32 lanes and 4 bytes; those of
-    `write_back` with the same loops and the lanes. Only constant indices let LLVM hold the tile in registers.
+    `registers[block][pixel]` are the accumulators. `weights` are words, a vector for each word of data,
+    beginning at `weight_begins[block]`; `data` has elements of `loaded_bytes` (see `loaded_type`), and the
+    words of a pixel begin `data_offsets[pixel]` bytes after its element `data_begin`.
     """
-    for block in (write_back, schedule.decompose_reduction(update, first_reduction)):
-        *_, lane = loops = schedule.get_loops(block)
-        for loop in loops[-rows - 1 : -1]:
-            schedule.unroll(loop)
-        schedule.vectorize(lane)
-    loops = schedule.get_loops(update)
-    for loop in loops[-rows - 2 : -2]:
-        schedule.unroll(loop)
-    schedule.tensorize(loops[-2], intrinsic)
+    at_once = loaded_bytes // 4
+    for word in range(0, words, at_once):
+        factors = [
+            [bind(vector(weights, begin + (word + part) * WORDS)) for begin in weight_begins]
+            for part in range(at_once)
+        ]
+        for pixel, offset in enumerate(data_offsets):
+            loaded = bind(data[data_begin + (offset + word * 4) // loaded_bytes])
+            parts = [loaded]
+            if at_once == 2:
+                parts = [loaded.astype("int32"), (loaded >> tirx.const(32, "int64")).astype("int32")]
+            for part, of_blocks in zip(parts, factors, strict=True):
+                for block, factor in enumerate(of_blocks):
+                    register = registers[block][pixel]
+                    register.assign(multiply_add(register.value, factor, part))

@@ -1,103 +1,93 @@
-"""vrmpy as a tensor intrinsic whose 32 accumulators stay in a register.
+"""vrmpy with the weights in a vector register and four bytes of data in a scalar one.
 
-TVM 0.27's own vrmpy intrinsics describe accumulators in `global` memory, which costs a load and a store of
-128 bytes for every vrmpy. These have accumulators of scope `local`; where the loops around are unrolled,
-LLVM keeps each tile of 32 in one vector register throughout the reduction.
+Two of these fit a packet, and weights of 32 output channels by 4 input channels are 128 consecutive bytes in
+the packed layouts. The vector operand of the scalar forms is unsigned. So unsigned weights are used as they
+are, whatever the sign of the data (`vrmpyub`, `vrmpybus`), and signed weights w as w + 128, which is their
+byte with the top bit flipped; the product is then too large by 128 times the sum of the data:
 
-The four data bytes are read as one int32 from a second view of their buffer. TVM promises LLVM no more
-alignment than an element has, so reading them as bytes would become four loads and six shifts and ors.
+    sum x * w  =  sum x * (w + 128)  -  128 * sum x      (modulo 2^32)
+
+The last sum does not depend on the output channel. The kernels compute it once a pixel, or row, and begin
+with it as the value of the accumulators.
 """
 
+from collections.abc import Sequence
+from math import prod
 from types import MappingProxyType
 
-from tvm.s_tir import TensorIntrin
-from tvm.script import tirx as T  # noqa: N812
-from tvm.tirx import PrimFunc
+from tvm.ir import Expr
 
-# (data dtype, weight dtype) -> (name of the tensor intrinsic, LLVM intrinsic). Data is one word of four
-# bytes; the unsigned form takes it from a scalar register, which the signed one cannot: in vrmpybus it is
-# the scalar that is signed. So there the word is broadcast to a vector first.
-INTRINSICS: MappingProxyType[tuple[str, str], tuple[str, str]] = MappingProxyType(
-    {
-        ("uint8", "uint8"): ("bitexact.hexagon.vrmpyub_acc", "llvm.hexagon.V6.vrmpyub.acc.128B"),
-        ("uint8", "int8"): ("bitexact.hexagon.vrmpybusv_acc", "llvm.hexagon.V6.vrmpybusv.acc.128B"),
-    }
+from kernels.hexagon.loop_nest import (
+    VECTOR_BYTES,
+    WORDS,
+    LoopNest,
+    Memory,
+    intrinsic,
+    parallel,
+    store_vector,
+    vector,
+    word_vector,
 )
 
+# (data dtype, weight dtype) -> form with the data in the scalar register, accumulating.
+SCALAR_FORMS: MappingProxyType[tuple[str, str], str] = MappingProxyType(
+    {
+        ("uint8", "uint8"): "vrmpyub.acc",
+        ("uint8", "int8"): "vrmpyub.acc",
+        ("int8", "uint8"): "vrmpybus.acc",
+        ("int8", "int8"): "vrmpybus.acc",
+    }
+)
+SIGN_BITS = -0x7F7F7F80  # 0x80808080 as int32
+ONES = 0x01010101
 
-def _description(weight_dtype: str) -> PrimFunc:
-    @T.prim_func(s_tir=True)
-    def vrmpy_description(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
-        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=4)
-        weight = T.match_buffer(weight_handle, (32, 4), weight_dtype, offset_factor=1)
-        sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
-            T.writes(sums[0:32])
-            for i in T.serial(0, 32):
-                for k in T.serial(0, 4):
-                    with T.sblock("update"):
-                        vi, vk = T.axis.remap("SR", [i, k])
-                        sums[vi] = sums[vi] + T.cast(data[vk], "int32") * T.cast(weight[vi, vk], "int32")
-
-    return vrmpy_description
+# Signed weights as they are, by four bytes of data that were copied to every word of a vector. These fill
+# both multipliers of a packet.
+_VECTOR_FORMS = {"uint8": "vrmpybusv.acc", "int8": "vrmpybv.acc"}
 
 
-def _unsigned_implementation(llvm_name: str) -> PrimFunc:
-    @T.prim_func(s_tir=True)
-    def vrmpyub_acc(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
-        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=4)
-        weight = T.match_buffer(weight_handle, (32, 4), "uint8", offset_factor=1)
-        sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
-            T.writes(sums[0:32])
-            word = T.decl_buffer((1,), "int32", data=data.data, elem_offset=data.elem_offset // 4)
-            sums[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id(llvm_name),
-                sums[T.ramp(T.int32(0), 1, 32)],
-                T.reinterpret(weight.vload([0, 0], dtype="uint8x128"), dtype="int32x32"),
-                word[0],
-                dtype="int32x32",
-            )
-
-    return vrmpyub_acc
+def check_dtypes(data_dtype: str, weight_dtype: str) -> None:
+    """Raise ValueError, with the supported pairs, unless a kernel takes these operands."""
+    if (data_dtype, weight_dtype) not in SCALAR_FORMS:
+        valid = ", ".join(f"{data} x {weight}" for data, weight in SCALAR_FORMS)
+        raise ValueError(f"no vrmpy kernel for {data_dtype} x {weight_dtype}; there are {valid}")
 
 
-def _signed_implementation(llvm_name: str) -> PrimFunc:
-    @T.prim_func(s_tir=True)
-    def vrmpybusv_acc(data_handle: T.handle, weight_handle: T.handle, sums_handle: T.handle) -> None:
-        data = T.match_buffer(data_handle, (4,), "uint8", offset_factor=4)
-        weight = T.match_buffer(weight_handle, (32, 4), "int8", offset_factor=1)
-        sums = T.match_buffer(sums_handle, (32,), "int32", offset_factor=1, scope="local")
-        with T.sblock("root"):
-            T.reads(sums[0:32], data[0:4], weight[0:32, 0:4])
-            T.writes(sums[0:32])
-            word = T.decl_buffer((1,), "int32", data=data.data, elem_offset=data.elem_offset // 4)
-            sums[T.ramp(T.int32(0), 1, 32)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id(llvm_name),
-                sums[T.ramp(T.int32(0), 1, 32)],
-                T.broadcast(word[0], 32),
-                T.reinterpret(weight.vload([0, 0], dtype="int8x128"), dtype="int32x32"),
-                dtype="int32x32",
-            )
-
-    return vrmpybusv_acc
+def is_compensated(weight_dtype: str) -> bool:
+    """Whether weights of this type are shifted to unsigned, and the sum of the data is subtracted."""
+    return weight_dtype == "int8"
 
 
-_IMPLEMENTATIONS = {"uint8": _unsigned_implementation, "int8": _signed_implementation}
+def unsigned_weights(nest: LoopNest, weights: Memory, shape: Sequence[int], weight_dtype: str) -> Memory:
+    """Write the stage that makes weights unsigned, into a workspace; unsigned ones stay where they are.
 
-
-def intrinsic_for(data_dtype: str, weight_dtype: str) -> str:
-    """Give the name of the registered tensor intrinsic for these operands.
-
-    Raises ValueError that names the supported pairs.
+    The weights of one tap and word are 128 bytes, so they are a whole number of vectors.
     """
-    try:
-        name, llvm_name = INTRINSICS[data_dtype, weight_dtype]
-    except KeyError:
-        valid = ", ".join(f"{data} x {weight}" for data, weight in INTRINSICS)
-        raise ValueError(f"no vrmpy kernel for {data_dtype} x {weight_dtype}; there are {valid}") from None
-    if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, _description(weight_dtype), _IMPLEMENTATIONS[weight_dtype](llvm_name))
-    return name
+    if not is_compensated(weight_dtype):
+        return weights
+    size = prod(shape)
+    memory = nest.scratch(size)
+    per_task = next(n for n in (8, 4, 2, 1) if size // VECTOR_BYTES % n == 0)
+    with parallel(size // VECTOR_BYTES // per_task) as task:
+        source, shifted = weights.view("int32"), memory.view("int32")
+        for i in range(per_task):
+            begin = (task * per_task + i) * WORDS
+            store_vector(shifted, begin, vector(source, begin) ^ word_vector(SIGN_BITS))
+    return memory
+
+
+def multiply_add(sums: Expr, weights: Expr, word: Expr, *, data_dtype: str) -> Expr:
+    """Add to each of 32 words the products of its 4 unsigned weights with the 4 bytes of a word of data."""
+    return intrinsic("int32x32", SCALAR_FORMS[data_dtype, "uint8"], sums, weights, word)
+
+
+def multiply_add_signed(sums: Expr, weights: Expr, word: Expr, *, data_dtype: str) -> Expr:
+    """Do the same with weights of int8, without compensation."""
+    return intrinsic("int32x32", _VECTOR_FORMS[data_dtype], sums, word_vector(word), weights)
+
+
+def add_bytes(sums: Expr, data: Expr, *, data_dtype: str) -> Expr:
+    """Add to each of 32 words the 4 bytes of the same word of a vector of data."""
+    if data_dtype == "uint8":
+        return intrinsic("int32x32", "vrmpyub.acc", sums, data, ONES)
+    return intrinsic("int32x32", "vrmpybv.acc", sums, data, word_vector(ONES))

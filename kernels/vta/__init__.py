@@ -1,6 +1,9 @@
-"""Programs for VTA, generated ahead of time. `tensorir` describes the same layers for TVM."""
+"""Programs for VTA, compiled ahead of time. `tensorir` describes the layers, each file schedules one."""
 
 from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
+from kernels.vta.elementwise import elementwise
+from kernels.vta.epilogue import Residual
+from kernels.vta.pool2d import pool2d
 
-__all__ = ["conv2d", "dense"]
+__all__ = ["Residual", "conv2d", "dense", "elementwise", "pool2d"]

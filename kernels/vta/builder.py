@@ -6,8 +6,8 @@ elements move and what is computed with them.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from kernels.vta.dependencies import Access, access_of, with_tokens
 from simulators.vta.config import DRAM_PAGE_BYTES, UOP_BYTES, Config
 from simulators.vta.isa import (
     Alu,
@@ -35,19 +35,20 @@ def loop(count: int, dst: int = 0, src: int = 0, wgt: int = 0) -> Loop:
     return (count, dst, src, wgt) if count > 1 else (count, 0, 0, 0)
 
 
-_LINE = ("load", "compute", "store")
-
-
 class Builder:
     """A program in the making, for one configuration."""
 
     def __init__(self, config: Config) -> None:
+        widths = (config.inp_width, config.wgt_width, config.acc_width)
+        if widths != (8, 8, 32):
+            raise ValueError(
+                f"programs are generated for data, weights and accumulators of 8, 8 and 32 bits, not {widths}"
+            )
         self.config = config
         self._buffers: list[Buffer] = []
         self._top = DRAM_PAGE_BYTES
         self._stream: list[Instruction] = []
-        self._last: dict[str, int] = {}
-        self._pending: dict[str, set[str]] = {engine: set() for engine in _LINE}
+        self._executed: list[tuple[Uop, ...]] = []
         self._table: list[Uop] = []
         self._places: dict[tuple[Uop, ...], int] = {}
         self._resident: dict[tuple[Uop, ...], int] = {}
@@ -72,26 +73,9 @@ class Builder:
         self._top += -(-made.nbytes // DRAM_PAGE_BYTES) * DRAM_PAGE_BYTES
         return made
 
-    # Tokens ---------------------------------------------------------------------------------------
-
-    def signal(self, source: str, target: str) -> None:
-        """Let the last instruction of one engine put a token into its queue to a neighbour."""
-        flag = "push_next" if _LINE.index(target) > _LINE.index(source) else "push_prev"
-        place = self._last[source]
-        if getattr(self._stream[place], flag):
-            raise ValueError(f"instruction {place} already signals {target}")
-        raised: dict[str, Any] = {flag: True}
-        self._stream[place] = replace(self._stream[place], **raised)
-
-    def wait(self, engine: str, source: str) -> None:
-        """Let the next instruction of an engine wait for a token of its neighbour."""
-        self._pending[engine].add("pop_next" if _LINE.index(source) > _LINE.index(engine) else "pop_prev")
-
-    def _emit(self, engine: str, instruction: Instruction) -> None:
-        flags: dict[str, Any] = dict.fromkeys(self._pending[engine], True)
-        self._pending[engine].clear()
-        self._last[engine] = len(self._stream)
-        self._stream.append(replace(instruction, **flags))
+    def _emit(self, instruction: Instruction, kernel: tuple[Uop, ...] = ()) -> None:
+        self._stream.append(instruction)
+        self._executed.append(kernel)
 
     # Instructions ---------------------------------------------------------------------------------
 
@@ -116,10 +100,10 @@ class Builder:
             Memory.WGT: (self.config.wgt_bytes, "wgt_load_nbytes"),
             Memory.INP: (self.config.inp_bytes, "inp_load_nbytes"),
             Memory.ACC: (self.config.acc_bytes, "acc_load_nbytes"),
+            Memory.ACC_8BIT: (self.config.inp_bytes, "acc_load_nbytes"),
         }[memory]
         self._counters[counter] += rows * columns * nbytes
         self._emit(
-            "load" if memory in (Memory.INP, Memory.WGT) else "compute",
             Load(
                 memory_type=memory,
                 sram_base=sram,
@@ -138,7 +122,6 @@ class Builder:
         """STORE rows x columns elements of OUT to element `element` of a tensor."""
         self._counters["out_store_nbytes"] += rows * columns * self.config.inp_bytes
         self._emit(
-            "store",
             Store(
                 memory_type=Memory.OUT,
                 sram_base=sram,
@@ -151,10 +134,10 @@ class Builder:
 
     def gemm(self, kernel: Sequence[Uop], outer: Loop = ONCE, inner: Loop = ONCE) -> None:
         """GEMM over two loops and the micro-ops of a kernel."""
-        begin = self._kernel(tuple(kernel))
+        kernel = tuple(kernel)
+        begin = self._kernel(kernel)
         self._counters["gemm_counter"] += outer[0] * inner[0] * len(kernel)
         self._emit(
-            "compute",
             Gemm(
                 uop_bgn=begin,
                 uop_end=begin + len(kernel),
@@ -167,13 +150,24 @@ class Builder:
                 wgt_out=outer[3],
                 wgt_in=inner[3],
             ),
+            kernel,
         )
 
-    def clear(self, count: int) -> None:
-        """GEMM with reset: zero the accumulators 0 to count - 1."""
-        begin = self._kernel((Uop(0, 0),))
+    def clear(self, kernel: Sequence[Uop], outer: Loop = ONCE, inner: Loop = ONCE) -> None:
+        """GEMM with reset: zero the accumulators that two loops and the micro-ops of a kernel reach."""
+        kernel = tuple(kernel)
+        begin = self._kernel(kernel)
         self._emit(
-            "compute", Gemm(reset=True, uop_bgn=begin, uop_end=begin + 1, iter_out=1, iter_in=count, dst_in=1)
+            Gemm(
+                reset=True,
+                uop_bgn=begin,
+                uop_end=begin + len(kernel),
+                iter_out=outer[0],
+                iter_in=inner[0],
+                dst_out=outer[1],
+                dst_in=inner[1],
+            ),
+            kernel,
         )
 
     def alu(
@@ -186,10 +180,10 @@ class Builder:
         immediate: int | None = None,
     ) -> None:
         """ALU over two loops and the micro-ops of a kernel, with an immediate or else acc[src]."""
-        begin = self._kernel(tuple(kernel))
+        kernel = tuple(kernel)
+        begin = self._kernel(kernel)
         self._counters["alu_counter"] += outer[0] * inner[0] * len(kernel)
         self._emit(
-            "compute",
             Alu(
                 alu_opcode=opcode,
                 use_imm=immediate is not None,
@@ -203,6 +197,7 @@ class Builder:
                 src_out=outer[2],
                 src_in=inner[2],
             ),
+            kernel,
         )
 
     def _kernel(self, kernel: tuple[Uop, ...]) -> int:
@@ -233,10 +228,8 @@ class Builder:
         return self._resident[kernel]
 
     def finish(self) -> Program:
-        """End the stream; every result is in DRAM when FINISH is executed."""
-        self.signal("store", "compute")
-        self.wait("compute", "store")
-        self._emit("compute", Finish())
+        """End the stream and put the tokens in; every result is in DRAM when FINISH is executed."""
+        self._emit(Finish())
         table = self.buffer("uop", "uop", (len(self._table),), "uint32")
         base = table.address // UOP_BYTES
         stream = [
@@ -247,9 +240,20 @@ class Builder:
         ]
         return Program(
             config=self.config,
-            insns=encode(stream, self.config),
+            insns=encode(with_tokens(stream, self._accesses(stream), self.config), self.config),
             uops=encode_uops(self._table, self.config),
             buffers=tuple(self._buffers),
             dram_nbytes=self._top,
             counters=dict(self._counters),
         )
+
+    def _accesses(self, stream: Sequence[Instruction]) -> list[Access]:
+        """Return what each instruction touches; equal GEMM and ALU instructions touch the same."""
+        known: dict[tuple, Access] = {}
+        found = []
+        for instruction, kernel in zip(stream, self._executed, strict=True):
+            key = (instruction, kernel)
+            if key not in known:
+                known[key] = access_of(instruction, kernel, self.config)
+            found.append(known[key])
+        return found

@@ -1,15 +1,23 @@
-"""conv2d on packed tensors as a VTA program."""
+"""conv2d on packed tensors: its tiles, its schedule and its VTA program."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from kernels.vta.builder import Builder, loop
-from kernels.vta.epilogue import Step, emit_steps, steps_of, tensors_of
-from kernels.vta.tiles import Span, ceil_splits, chunks, limits
-from simulators.vta.config import PAD_LIMIT, PYNQ, Config
-from simulators.vta.isa import Memory, Uop
-from simulators.vta.program import Buffer, Program
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from kernels.vta.compiler import VIRTUAL_THREADS, compile_program
+from kernels.vta.epilogue import Epilogue, Extra
+from kernels.vta.layers import Convolution
+from kernels.vta.schedule import cut, in_memories, place_epilogue
+from kernels.vta.tensorir import conv2d_primfunc
+from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
+from simulators.vta.config import PYNQ, Config
+from simulators.vta.program import Program
+
+# Tiles less than this part of the result wide are not tried.
+WIDTHS = 4
 
 
 def conv2d(
@@ -18,311 +26,145 @@ def conv2d(
     *,
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-    epilogue: Sequence[tuple[str, int | str]] = (),
+    groups: int = 1,
+    epilogue: Epilogue = (),
     config: Config = PYNQ,
 ) -> Program:
-    """Generate the program of a convolution, int8 to int8 with int32 accumulators.
+    """Compile a convolution, int8 to int8 with int32 accumulators.
 
     data (N/b, C/c, H, W, b, c) and weight (O/c, C/c, KH, KW, c, c), out channel before in channel, are int8;
     the result "out" is int8 (N/b, O/c, OH, OW, b, c), the low 8 bits of the accumulators after the epilogue
-    (kernels.vta.epilogue). padding is top, left, bottom, right, of zeros; dilation and groups are 1. The
-    arguments are "data", "weight" and the epilogue's tensors. ValueError names a shape, pad or step that
+    (kernels.vta.epilogue). padding is top, left, bottom, right, of zeros; dilation is 1. With groups, one a
+    block of out channels, weight is (O/c, C/c/groups, KH, KW, c, c); a depthwise convolution has diagonal
+    weights in groups of one block. The arguments are "data", "weight", the epilogue's tensors and its
+    residuals. ValueError names a shape, pad or step that
     does not fit, or the memory that cannot hold the smallest tile, its need and its limit.
     """
-    layer = Layer.of(data_shape, weight_shape, strides, padding, config)
-    steps = steps_of(epilogue)
-    tile = choose_tile(layer, len(tensors_of(steps)), config)
-    return _generate(layer, steps, tile, config)
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One spatial axis: extents of data, kernel and result, stride, and zeros before and after."""
-
-    size: int
-    kernel: int
-    stride: int
-    before: int
-    after: int
-
-    @property
-    def out(self) -> int:
-        """Extent of the result."""
-        return (self.size + self.before + self.after - self.kernel) // self.stride + 1
-
-    def covered(self, count: int) -> int:
-        """Return how many data, zeros included, `count` neighbouring results are computed from."""
-        return (count - 1) * self.stride + self.kernel
-
-    def window(self, first: int, count: int) -> tuple[int, int, int, int]:
-        """Return first datum, number of data, zeros before and zeros after, for results from `first` on."""
-        begin = first * self.stride - self.before
-        end = begin + self.covered(count)
-        inside = max(begin, 0), min(end, self.size)
-        return inside[0], inside[1] - inside[0], inside[0] - begin, end - inside[1]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution in elements: batches, in and out channel blocks, and two axes."""
-
-    batches: int
-    inputs: int
-    outputs: int
-    rows: Axis
-    columns: Axis
-    batch: int
-    block: int
-
-    @property
-    def taps(self) -> int:
-        """Weight elements of one pair of channel blocks."""
-        return self.rows.kernel * self.columns.kernel
-
-    @classmethod
-    def of(
-        cls,
-        data: Sequence[int],
-        weight: Sequence[int],
-        strides: tuple[int, int],
-        padding: tuple[int, int, int, int],
-        config: Config,
-    ) -> "Layer":
-        """Check the shapes of a layer against one another and the configuration."""
-        b, c = config.batch, config.block
-        if len(data) != 6 or tuple(data[4:]) != (b, c) or min(data) < 1:
-            raise ValueError(f"data {tuple(data)} is not packed as (N/{b}, C/{c}, H, W, {b}, {c})")
-        if len(weight) != 6 or tuple(weight[4:]) != (c, c) or min(weight) < 1:
-            raise ValueError(f"weight {tuple(weight)} is not packed as (O/{c}, C/{c}, KH, KW, {c}, {c})")
-        if weight[1] != data[1]:
-            raise ValueError(f"weight has {weight[1]} blocks of input channels, and data has {data[1]}")
-        if len(strides) != 2 or min(strides) < 1:
-            raise ValueError(f"strides {strides} are not two positive numbers")
-        if len(padding) != 4:
-            raise ValueError(f"padding {padding} is not (top, left, bottom, right)")
-        top, left, bottom, right = padding
-        axes: list[Axis] = []
-        for name, size, kernel, stride, before, after in (
-            ("height", data[2], weight[2], strides[0], top, bottom),
-            ("width", data[3], weight[3], strides[1], left, right),
-        ):
-            limit = min(PAD_LIMIT, kernel - 1)
-            if not (0 <= before <= limit and 0 <= after <= limit):
-                raise ValueError(
-                    f"padding {before}, {after} of the {name}: 0 to {limit} (kernel {kernel}) is possible"
-                )
-            if size + before + after < kernel:
-                raise ValueError(f"kernel {kernel} is larger than the padded {name} {size + before + after}")
-            axes.append(Axis(size, kernel, stride, before, after))
-        return cls(data[0], data[1], weight[0], axes[0], axes[1], b, c)
+    layer = Convolution.of(data_shape, weight_shape, strides, padding, config, groups=groups)
+    function = conv2d_primfunc(
+        data_shape,
+        weight_shape,
+        strides=strides,
+        padding=padding,
+        groups=groups,
+        epilogue=epilogue,
+        config=config,
+    )
+    tile = choose_tile(layer, Extra.of(epilogue), config)
+    return compile_program(schedule_conv2d(function, layer, tile), config)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What is in the memories at one time: blocks of out and in channels, rows and columns of the result."""
+    """What is in the memories at one time: blocks of out and in channels, rows and columns of the result.
+
+    threads: how many tiles of data and weights there are at a time, one computed while the next is loaded.
+    accumulators: how many of the result, one stored while the next is computed.
+    """
 
     outputs: int
     inputs: int
     rows: int
     columns: int
+    threads: int = 1
+    accumulators: int = 1
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The part of the result that one tile computes."""
+def schedule_conv2d(function: tirx.PrimFunc, layer: Convolution, tile: Tile) -> tirx.PrimFunc:
+    """Schedule what `conv2d_primfunc` describes, for `compile_program`.
 
-    batch: int
-    outputs: Span
-    rows: Span
-    columns: Span
+    Out channels are outermost, so that weights stay where all in channels of a tile fit.
+    """
+    sch = Schedule(function)
+    stages = in_memories(sch)
+    if sch.get_producers(stages.acc):
+        (data,) = sch.get_producers(stages.acc)
+        sch.set_scope(data, 0, "local.inp")
+    else:
+        data = sch.cache_read(stages.acc, 0, "local.inp")
+    weight = sch.cache_read(stages.acc, 1, "local.wgt")
+    n, co, y, x, b, c = sch.get_loops(stages.store)
+    chunk, co = cut(sch, co, tile.outputs)
+    row, y = cut(sch, y, tile.rows)
+    column, x = cut(sch, x, tile.columns)
+    sch.reorder(chunk, n, row, column, co, y, x, b, c)
+    sch.annotate(chunk, VIRTUAL_THREADS, tile.threads)
+    place_epilogue(sch, stages, tile=column, channels=chunk)
+    *_, n, co, y, x, b, c, ci, ky, kx, i = sch.get_loops(stages.acc)
+    part, ci = cut(sch, ci, tile.inputs)
+    sch.reorder(part, n, co, y, x, ci, ky, kx, b, c, i)
+    sch.compute_at(data, part, preserve_unit_loops=True)
+    sch.compute_at(weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
+    sch.annotate(column, VIRTUAL_THREADS, tile.accumulators)
+    sch.annotate(part, VIRTUAL_THREADS, tile.threads)
+    sch.decompose_reduction(stages.acc, part)
+    return sch.mod["main"]
 
-    @property
-    def pixels(self) -> int:
-        """Elements of the piece in one block of out channels."""
-        return self.rows[1] * self.columns[1]
 
-
-def needs(layer: Layer, tile: Tile, tensors: int) -> dict[str, int]:
-    """Return the elements of each memory that a tile takes."""
-    pixels = tile.rows * tile.columns
+def needs(layer: Convolution, tile: Tile, extra: Extra) -> dict[str, int]:
+    """Return the elements of each memory that a tile takes, and the micro-ops of its largest instruction."""
+    chunks = pieces(layer.outputs, tile.outputs)
+    tall, wide = pieces(layer.rows.out, tile.rows), pieces(layer.columns.out, tile.columns)
+    results = chunks * layer.batches * tall * wide
+    parts = results * pieces(layer.inputs, tile.inputs)
+    fills = chunks if tile.inputs == layer.inputs else parts
     data = layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
     return {
-        "INP": tile.inputs * data,
-        "WGT": tile.outputs * tile.inputs * layer.taps,
-        "ACC": tile.outputs * (pixels + tensors),
-        "UOP": tile.outputs * tile.inputs * layer.taps,
+        "INP": min(tile.threads, parts) * tile.inputs * data * (tile.outputs if layer.groups > 1 else 1),
+        "WGT": min(tile.threads, fills) * tile.outputs * tile.inputs * layer.taps,
+        "ACC": min(tile.accumulators, results)
+        * tile.outputs
+        * tile.rows
+        * tile.columns
+        * (1 + extra.residuals)
+        + min(tile.threads, chunks) * tile.outputs * extra.tensors,
     }
 
 
-def choose_tile(layer: Layer, tensors: int, config: Config) -> Tile:
-    """Return the tile that moves the fewest bytes; ValueError where even the smallest does not fit."""
+def choose_tile(layer: Convolution, extra: Extra, config: Config) -> Tile:
+    """Return the cheapest tile; ValueError where even the smallest does not fit."""
     limit = limits(config)
-    smallest = needs(layer, Tile(1, 1, 1, 1), tensors)
+    smallest = needs(layer, Tile(1, 1, 1, 1), extra)
     for memory, need in smallest.items():
         if need > limit[memory]:
             raise ValueError(f"{memory}: the smallest tile takes {need} elements, and {limit[memory]} fit")
-    for columns in ceil_splits(layer.columns.out):
-        fitting = [
-            tile
-            for outputs, inputs, rows in product(
-                ceil_splits(layer.outputs), ceil_splits(layer.inputs), ceil_splits(layer.rows.out)
-            )
-            if _fits(layer, tile := Tile(outputs, inputs, rows, columns), tensors, limit)
-        ]
-        if fitting:
-            # Of equal traffic the larger tile: fewer instructions.
-            return min(fitting, key=lambda each: (_traffic(layer, each, config), -each.rows, -each.outputs))
-    raise AssertionError("the smallest tile fits, and is among those tried")
+    fitting = [
+        tile
+        for outputs, inputs, rows, columns, copies in product(
+            ceil_splits(layer.outputs),
+            ceil_splits(layer.inputs),
+            ceil_splits(layer.rows.out),
+            ceil_splits(layer.columns.out)[:WIDTHS],
+            COPIES,
+        )
+        if _fits(needs(layer, tile := Tile(outputs, inputs, rows, columns, *copies), extra), limit)
+    ]
+    return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
 
 
-def _fits(layer: Layer, tile: Tile, tensors: int, limit: dict[str, int]) -> bool:
-    need = needs(layer, tile, tensors)
-    row = layer.rows.stride * layer.columns.covered(tile.columns)
-    # Factors of a loop that turns more than once have a field as wide as an index of INP.
-    steps = [row] * (tile.rows > 1) + [layer.columns.stride] * (tile.columns > 1)
-    return all(need[memory] <= limit[memory] for memory in need) and max(steps, default=0) < limit["INP"]
+def _fits(need: dict[str, int], limit: dict[str, int]) -> bool:
+    return all(need[memory] <= limit[memory] for memory in need)
 
 
-def _traffic(layer: Layer, tile: Tile, config: Config) -> int:
-    """Return about how many bytes of data and weights are loaded with this tile."""
-    chunks = -(-layer.outputs // tile.outputs)
-    tall, wide = -(-layer.rows.out // tile.rows), -(-layer.columns.out // tile.columns)
+def _cost(layer: Convolution, tile: Tile, extra: Extra, config: Config) -> Cost:
+    """Return what a layer costs with this tile: bytes and cycles."""
+    chunks = pieces(layer.outputs, tile.outputs)
+    tall, wide = pieces(layer.rows.out, tile.rows), pieces(layer.columns.out, tile.columns)
+    parts = pieces(layer.inputs, tile.inputs)
     area = (layer.rows.covered(tile.rows) * tall) * (layer.columns.covered(tile.columns) * wide)
-    data = layer.batches * layer.inputs * area * chunks * config.inp_bytes
+    read = layer.outputs if layer.groups > 1 else chunks
+    data = layer.batches * layer.inputs * area * read * config.inp_bytes
     weights = layer.outputs * layer.inputs * layer.taps * config.wgt_bytes
-    stays = tile.inputs == layer.inputs
-    return data + (weights if stays else weights * layer.batches * tall * wide)
-
-
-def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config) -> Program:
-    builder = Builder(config)
-    b, c = layer.batch, layer.block
-    high, wide = layer.rows.out, layer.columns.out
-    data = builder.buffer(
-        "data", "input", (layer.batches, layer.inputs, layer.rows.size, layer.columns.size, b, c), "int8"
+    results = layer.batches * layer.outputs * layer.rows.out * layer.columns.out
+    turns = chunks * layer.batches * tall * wide * parts
+    stored = results * config.inp_bytes
+    window = layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
+    first = tile.inputs * window * (tile.outputs if layer.groups > 1 else 1) * config.inp_bytes
+    return Cost(
+        nbytes=data + (weights if parts == 1 else weights * layer.batches * tall * wide),
+        first=first + tile.outputs * tile.inputs * layer.taps * config.wgt_bytes,
+        computing=results * (layer.inputs * layer.taps + ALU_CYCLES * extra.operations) * config.batch,
+        overlapped=min(tile.threads, turns) > 1,
+        waiting=0 if tile.accumulators > 1 else stored,
+        turns=turns,
     )
-    kernel = (layer.rows.kernel, layer.columns.kernel)
-    weight = builder.buffer("weight", "weight", (layer.outputs, layer.inputs, *kernel, c, c), "int8")
-    tensors = [
-        builder.buffer(name, "bias", (layer.outputs, 1, 1, b, c), "int32") for name in tensors_of(steps)
-    ]
-    out = builder.buffer("out", "output", (layer.batches, layer.outputs, high, wide, b, c), "int8")
-    first_tensor = tile.outputs * tile.rows * tile.columns
-    places = {each.name: first_tensor + index * tile.outputs for index, each in enumerate(tensors)}
-    pixels = list(product(chunks(high, tile.rows), chunks(wide, tile.columns)))
-    channels = list(chunks(layer.inputs, tile.inputs))
-    spans = list(chunks(layer.outputs, tile.outputs))
-    remaining = len(spans) * layer.batches * len(pixels) * len(channels)
-    started = False
-    for span in spans:
-        for each in tensors:
-            builder.load(
-                Memory.ACC,
-                each,
-                sram=places[each.name],
-                element=span[0],
-                rows=1,
-                columns=span[1],
-                pitch=span[1],
-            )
-        for place, (batch, (rows, columns)) in enumerate(product(range(layer.batches), pixels)):
-            piece = Piece(batch, span, rows, columns)
-            count = span[1] * piece.pixels
-            for chunk in channels:
-                if started:
-                    # What the GEMM before this one reads is about to be replaced.
-                    builder.wait("load", "compute")
-                if place == 0 or len(channels) > 1:
-                    _load_weights(builder, layer, weight, span, chunk)
-                _load_data(builder, layer, data, chunk, piece)
-                builder.signal("load", "compute")
-                if chunk[0] == 0:
-                    if started:
-                        # The accumulators hold the tile before until it is stored.
-                        builder.signal("store", "compute")
-                        builder.wait("compute", "store")
-                    builder.clear(count)
-                builder.wait("compute", "load")
-                _multiply(builder, layer, chunk[1], piece)
-                started, remaining = True, remaining - 1
-                if remaining:
-                    builder.signal("compute", "load")
-            channel = (loop(span[1], piece.pixels, 1), loop(piece.pixels, 1, 0))
-            emit_steps(builder, steps, places, count, channel)
-            builder.signal("compute", "store")
-            builder.wait("store", "compute")
-            _store(builder, layer, out, piece)
-    return builder.finish()
-
-
-def _load_weights(builder: Builder, layer: Layer, weight: Buffer, outputs: Span, inputs: Span) -> None:
-    """Lay the weights of a tile out as [out channel block][in channel block][tap]."""
-    builder.load(
-        Memory.WGT,
-        weight,
-        sram=0,
-        element=(outputs[0] * layer.inputs + inputs[0]) * layer.taps,
-        rows=outputs[1],
-        columns=inputs[1] * layer.taps,
-        pitch=layer.inputs * layer.taps,
-    )
-
-
-def _load_data(builder: Builder, layer: Layer, data: Buffer, inputs: Span, piece: Piece) -> None:
-    """Lay the data of a tile out as [in channel block][row][column], zeros around it included."""
-    top, high, above, below = layer.rows.window(*piece.rows)
-    edge, wide, before, after = layer.columns.window(*piece.columns)
-    area = (above + high + below) * (before + wide + after)
-    for index in range(inputs[1]):
-        image = piece.batch * layer.inputs + inputs[0] + index
-        builder.load(
-            Memory.INP,
-            data,
-            sram=index * area,
-            element=(image * layer.rows.size + top) * layer.columns.size + edge,
-            rows=high,
-            columns=wide,
-            pitch=layer.columns.size,
-            pads=(above, below, before, after),
-        )
-
-
-def _multiply(builder: Builder, layer: Layer, inputs: int, piece: Piece) -> None:
-    """Accumulate one tile: micro-ops go through channels and taps, the two loops through the result."""
-    outputs, rows, columns = piece.outputs[1], piece.rows[1], piece.columns[1]
-    wide = layer.columns.covered(columns)
-    area = layer.rows.covered(rows) * wide
-    kernel = [
-        Uop(
-            dst=output * piece.pixels,
-            src=input_ * area + y * wide + x,
-            wgt=((output * inputs + input_) * layer.rows.kernel + y) * layer.columns.kernel + x,
-        )
-        for output, input_, y, x in product(
-            range(outputs), range(inputs), range(layer.rows.kernel), range(layer.columns.kernel)
-        )
-    ]
-    builder.gemm(
-        kernel, loop(rows, columns, layer.rows.stride * wide), loop(columns, 1, layer.columns.stride)
-    )
-
-
-def _store(builder: Builder, layer: Layer, out: Buffer, piece: Piece) -> None:
-    """Store one tile, [out channel block][row][column]; all blocks at once where their rows are whole."""
-    high, wide = layer.rows.out, layer.columns.out
-    image = (piece.batch * layer.outputs + piece.outputs[0]) * high * wide
-    corner = image + piece.rows[0] * wide + piece.columns[0]
-    if piece.columns[1] == wide:
-        builder.store(
-            out, sram=0, element=corner, rows=piece.outputs[1], columns=piece.pixels, pitch=high * wide
-        )
-        return
-    for index in range(piece.outputs[1]):
-        builder.store(
-            out,
-            sram=index * piece.pixels,
-            element=corner + index * high * wide,
-            rows=piece.rows[1],
-            columns=piece.columns[1],
-            pitch=wide,
-        )

@@ -1,14 +1,19 @@
-"""dense on packed tensors as a VTA program."""
+"""dense on packed tensors: its tiles, its schedule and its VTA program."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from kernels.vta.builder import Builder, loop
-from kernels.vta.epilogue import Step, emit_steps, steps_of, tensors_of
-from kernels.vta.tiles import Span, ceil_splits, chunks, limits
+from tvm import tirx
+from tvm.s_tir import Schedule
+
+from kernels.vta.compiler import VIRTUAL_THREADS, compile_program
+from kernels.vta.epilogue import Epilogue, Extra
+from kernels.vta.layers import Product
+from kernels.vta.schedule import cut, in_memories, place_epilogue
+from kernels.vta.tensorir import dense_primfunc
+from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
 from simulators.vta.config import PYNQ, Config
-from simulators.vta.isa import Memory, Uop
 from simulators.vta.program import Program
 
 
@@ -16,162 +21,106 @@ def dense(
     data_shape: Sequence[int],
     weight_shape: Sequence[int],
     *,
-    epilogue: Sequence[tuple[str, int | str]] = (),
+    epilogue: Epilogue = (),
     config: Config = PYNQ,
 ) -> Program:
-    """Generate the program of data · weightᵀ, int8 to int8 with int32 accumulators.
+    """Compile data · weightᵀ, int8 to int8 with int32 accumulators.
 
     data (M/b, K/c, b, c) and weight (O/c, K/c, c, c), out before in, are int8; the result "out" is int8
     (M/b, O/c, b, c), the low 8 bits of the accumulators after the epilogue (kernels.vta.epilogue; its
-    tensors are (O/c, b, c)). The arguments are "data", "weight" and the epilogue's
-    tensors. ValueError names a shape or step that does not fit, or the memory that cannot hold a tile.
+    tensors are (O/c, b, c)). The arguments are "data", "weight", the epilogue's tensors and its residuals.
+    ValueError names a shape or step that does not fit, or the memory that cannot hold a tile.
     """
-    layer = Layer.of(data_shape, weight_shape, config)
-    steps = steps_of(epilogue)
-    return _generate(layer, steps, choose_tile(layer, len(tensors_of(steps)), config), config)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A dense layer in elements: row blocks, and blocks of in and out channels."""
-
-    rows: int
-    inputs: int
-    outputs: int
-    batch: int
-    block: int
-
-    @classmethod
-    def of(cls, data: Sequence[int], weight: Sequence[int], config: Config) -> "Layer":
-        """Check the shapes of a layer against one another and the configuration."""
-        b, c = config.batch, config.block
-        if len(data) != 4 or tuple(data[2:]) != (b, c) or min(data) < 1:
-            raise ValueError(f"data {tuple(data)} is not packed as (M/{b}, K/{c}, {b}, {c})")
-        if len(weight) != 4 or tuple(weight[2:]) != (c, c) or min(weight) < 1:
-            raise ValueError(f"weight {tuple(weight)} is not packed as (O/{c}, K/{c}, {c}, {c})")
-        if weight[1] != data[1]:
-            raise ValueError(f"weight has {weight[1]} blocks of input channels, and data has {data[1]}")
-        return cls(data[0], data[1], weight[0], b, c)
+    layer = Product.of(data_shape, weight_shape, config)
+    function = dense_primfunc(data_shape, weight_shape, epilogue=epilogue, config=config)
+    tile = choose_tile(layer, Extra.of(epilogue), config)
+    return compile_program(schedule_dense(function, layer, tile), config)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What is in the memories at one time: row blocks, and blocks of in and out channels."""
+    """What is in the memories at one time: row blocks, and blocks of in and out channels.
+
+    threads: how many tiles of data and weights there are at a time, one computed while the next is loaded.
+    accumulators: how many of the result, one stored while the next is computed.
+    """
 
     rows: int
     inputs: int
     outputs: int
+    threads: int = 1
+    accumulators: int = 1
 
 
-def needs(tile: Tile, tensors: int) -> dict[str, int]:
+def schedule_dense(function: tirx.PrimFunc, layer: Product, tile: Tile) -> tirx.PrimFunc:
+    """Schedule what `dense_primfunc` describes, for `compile_program`."""
+    sch = Schedule(function)
+    stages = in_memories(sch)
+    data, weight = (
+        sch.cache_read(stages.acc, index, f"local.{name}") for index, name in enumerate(("inp", "wgt"))
+    )
+    m, co, b, c = sch.get_loops(stages.store)
+    chunk, co = cut(sch, co, tile.outputs)
+    row, m = cut(sch, m, tile.rows)
+    sch.reorder(chunk, row, m, co, b, c)
+    sch.annotate(chunk, VIRTUAL_THREADS, tile.threads)
+    place_epilogue(sch, stages, tile=row, channels=chunk)
+    *_, m, co, b, c, k, i = sch.get_loops(stages.acc)
+    part, k = cut(sch, k, tile.inputs)
+    sch.reorder(part, m, co, k, b, c, i)
+    sch.compute_at(data, part, preserve_unit_loops=True)
+    sch.compute_at(weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
+    sch.annotate(row, VIRTUAL_THREADS, tile.accumulators)
+    sch.annotate(part, VIRTUAL_THREADS, tile.threads)
+    sch.decompose_reduction(stages.acc, part)
+    return sch.mod["main"]
+
+
+def needs(layer: Product, tile: Tile, extra: Extra) -> dict[str, int]:
     """Return the elements of each memory that a tile takes."""
+    chunks, rows = pieces(layer.outputs, tile.outputs), pieces(layer.rows, tile.rows)
+    parts = chunks * rows * pieces(layer.inputs, tile.inputs)
+    fills = chunks if tile.inputs == layer.inputs else parts
     return {
-        "INP": tile.rows * tile.inputs,
-        "WGT": tile.outputs * tile.inputs,
-        "ACC": tile.outputs * (tile.rows + tensors),
-        "UOP": tile.outputs * tile.inputs,
+        "INP": min(tile.threads, parts) * tile.rows * tile.inputs,
+        "WGT": min(tile.threads, fills) * tile.outputs * tile.inputs,
+        "ACC": min(tile.accumulators, chunks * rows) * tile.outputs * tile.rows * (1 + extra.residuals)
+        + min(tile.threads, chunks) * tile.outputs * extra.tensors,
     }
 
 
-def choose_tile(layer: Layer, tensors: int, config: Config) -> Tile:
-    """Return the tile that moves the fewest bytes; ValueError where even the smallest does not fit."""
+def choose_tile(layer: Product, extra: Extra, config: Config) -> Tile:
+    """Return the cheapest tile; ValueError where even the smallest does not fit."""
     limit = limits(config)
-    for memory, need in needs(Tile(1, 1, 1), tensors).items():
+    for memory, need in needs(layer, Tile(1, 1, 1), extra).items():
         if need > limit[memory]:
             raise ValueError(f"{memory}: the smallest tile takes {need} elements, and {limit[memory]} fit")
 
     def fits(tile: Tile) -> bool:
-        return all(need <= limit[memory] for memory, need in needs(tile, tensors).items())
+        return all(need <= limit[memory] for memory, need in needs(layer, tile, extra).items())
 
-    def traffic(tile: Tile) -> tuple[int, int]:
-        data = layer.rows * layer.inputs * config.inp_bytes * -(-layer.outputs // tile.outputs)
-        weights = layer.outputs * layer.inputs * config.wgt_bytes
-        stays = tile.inputs == layer.inputs
-        return data + (weights if stays else weights * -(-layer.rows // tile.rows)), -tile.rows
-
-    splits = product(*map(ceil_splits, (layer.rows, layer.inputs, layer.outputs)))
-    return min((tile for split in splits if fits(tile := Tile(*split))), key=traffic)
-
-
-def _generate(layer: Layer, steps: tuple[Step, ...], tile: Tile, config: Config) -> Program:
-    builder = Builder(config)
-    b, c = layer.batch, layer.block
-    data = builder.buffer("data", "input", (layer.rows, layer.inputs, b, c), "int8")
-    weight = builder.buffer("weight", "weight", (layer.outputs, layer.inputs, c, c), "int8")
-    tensors = [builder.buffer(name, "bias", (layer.outputs, b, c), "int32") for name in tensors_of(steps)]
-    out = builder.buffer("out", "output", (layer.rows, layer.outputs, b, c), "int8")
-    first_tensor = tile.outputs * tile.rows
-    places = {each.name: first_tensor + index * tile.outputs for index, each in enumerate(tensors)}
-    rows_of, inputs_of = list(chunks(layer.rows, tile.rows)), list(chunks(layer.inputs, tile.inputs))
-    spans = list(chunks(layer.outputs, tile.outputs))
-    remaining = len(spans) * len(rows_of) * len(inputs_of)
-    started = False
-    for outputs in spans:
-        for each in tensors:
-            builder.load(
-                Memory.ACC,
-                each,
-                sram=places[each.name],
-                element=outputs[0],
-                rows=1,
-                columns=outputs[1],
-                pitch=outputs[1],
-            )
-        for place, rows in enumerate(rows_of):
-            for inputs in inputs_of:
-                if started:
-                    # What the GEMM before this one reads is about to be replaced.
-                    builder.wait("load", "compute")
-                if place == 0 or len(inputs_of) > 1:
-                    builder.load(
-                        Memory.WGT,
-                        weight,
-                        sram=0,
-                        element=outputs[0] * layer.inputs + inputs[0],
-                        rows=outputs[1],
-                        columns=inputs[1],
-                        pitch=layer.inputs,
-                    )
-                builder.load(
-                    Memory.INP,
-                    data,
-                    sram=0,
-                    element=rows[0] * layer.inputs + inputs[0],
-                    rows=rows[1],
-                    columns=inputs[1],
-                    pitch=layer.inputs,
-                )
-                builder.signal("load", "compute")
-                if inputs[0] == 0:
-                    if started:
-                        # The accumulators hold the tile before until it is stored.
-                        builder.signal("store", "compute")
-                        builder.wait("compute", "store")
-                    builder.clear(outputs[1] * rows[1])
-                builder.wait("compute", "load")
-                _multiply(builder, outputs, inputs, rows)
-                started, remaining = True, remaining - 1
-                if remaining:
-                    builder.signal("compute", "load")
-            channel = (loop(rows[1], outputs[1], 0), loop(outputs[1], 1, 1))
-            emit_steps(builder, steps, places, outputs[1] * rows[1], channel)
-            builder.signal("compute", "store")
-            builder.wait("store", "compute")
-            builder.store(
-                out,
-                sram=0,
-                element=rows[0] * layer.outputs + outputs[0],
-                rows=rows[1],
-                columns=outputs[1],
-                pitch=layer.outputs,
-            )
-    return builder.finish()
-
-
-def _multiply(builder: Builder, outputs: Span, inputs: Span, rows: Span) -> None:
-    """Accumulate one tile, [row][out channel block]: micro-ops go through channels, a loop through rows."""
-    kernel = [
-        Uop(dst=output, src=input_, wgt=output * inputs[1] + input_)
-        for output, input_ in product(range(outputs[1]), range(inputs[1]))
+    fitting = [
+        tile
+        for rows, inputs, outputs, copies in product(
+            ceil_splits(layer.rows), ceil_splits(layer.inputs), ceil_splits(layer.outputs), COPIES
+        )
+        if fits(tile := Tile(rows, inputs, outputs, *copies))
     ]
-    builder.gemm(kernel, loop(rows[1], outputs[1], inputs[1]))
+    return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
+
+
+def _cost(layer: Product, tile: Tile, extra: Extra, config: Config) -> Cost:
+    chunks, rows = pieces(layer.outputs, tile.outputs), pieces(layer.rows, tile.rows)
+    parts = pieces(layer.inputs, tile.inputs)
+    turns = chunks * rows * parts
+    weights = layer.outputs * layer.inputs * config.wgt_bytes
+    stored = layer.rows * layer.outputs * config.inp_bytes
+    return Cost(
+        nbytes=layer.rows * layer.inputs * config.inp_bytes * chunks
+        + (weights if parts == 1 else weights * rows),
+        first=tile.inputs * (tile.rows * config.inp_bytes + tile.outputs * config.wgt_bytes),
+        computing=layer.rows * layer.outputs * (layer.inputs + ALU_CYCLES * extra.operations) * config.batch,
+        overlapped=min(tile.threads, turns) > 1,
+        waiting=0 if tile.accumulators > 1 else stored,
+        turns=turns,
+    )

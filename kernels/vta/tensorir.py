@@ -1,7 +1,6 @@
-"""The layers as plain TensorIR on the same packed tensors: what TVM compiles for a CPU.
+"""The layers as plain TensorIR on packed tensors: what TVM compiles for a CPU, and what is scheduled for VTA.
 
-A description and the program of the same layer take the same arguments in the same order (data, weight, the
-epilogue's tensors, out) and compute the same bytes.
+The arguments are data, weight, the epilogue's tensors, out.
 
 TVM tells LLVM that int32 sums and products never overflow, and LLVM makes use of it: (x + 32767 + y) max 0
 came out wrong here. VTA wraps, so the epilogue adds and multiplies in int64 and keeps the low half.
@@ -11,9 +10,8 @@ from collections.abc import Sequence
 
 from tvm import te, tirx, topi
 
-from kernels.vta.conv2d import Layer as Conv2dLayer
-from kernels.vta.dense import Layer as DenseLayer
-from kernels.vta.epilogue import Step, steps_of, tensors_of
+from kernels.vta.epilogue import Epilogue, Step, residuals_of, steps_of, tensors_of
+from kernels.vta.layers import Convolution, Pooling, Product
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import AluOpcode
 
@@ -24,11 +22,12 @@ def conv2d_primfunc(
     *,
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-    epilogue: Sequence[tuple[str, int | str]] = (),
+    groups: int = 1,
+    epilogue: Epilogue = (),
     config: Config = PYNQ,
 ) -> tirx.PrimFunc:
     """Describe the layer of `kernels.vta.conv2d.conv2d` with the same arguments and errors."""
-    layer = Conv2dLayer.of(data_shape, weight_shape, strides, padding, config)
+    layer = Convolution.of(data_shape, weight_shape, strides, padding, config, groups=groups)
     rows, columns, c = layer.rows, layer.columns, layer.block
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
@@ -42,27 +41,31 @@ def conv2d_primfunc(
         te.reduce_axis((0, extent), name)
         for extent, name in ((layer.inputs, "ci"), (rows.kernel, "ky"), (columns.kernel, "kx"), (c, "i"))
     )
+
+    def first(co: tirx.Var) -> tirx.Expr | int:
+        return co * layer.inputs if layer.groups > 1 else 0
+
     acc = te.compute(
         (layer.batches, layer.outputs, rows.out, columns.out, layer.batch, c),
         lambda n, co, y, x, b, o: te.sum(
-            padded[n, ci, y * rows.stride + ky, x * columns.stride + kx, b, i].astype("int32")
+            padded[n, first(co) + ci, y * rows.stride + ky, x * columns.stride + kx, b, i].astype("int32")
             * weight[co, ci, ky, kx, o, i].astype("int32"),
             axis=[ci, ky, kx, i],
         ),
         name="acc",
     )
-    return _with_epilogue([data, weight], acc, steps_of(epilogue), layer.outputs, config)
+    return _with_epilogue([data, weight], acc, steps_of(epilogue), config)
 
 
 def dense_primfunc(
     data_shape: Sequence[int],
     weight_shape: Sequence[int],
     *,
-    epilogue: Sequence[tuple[str, int | str]] = (),
+    epilogue: Epilogue = (),
     config: Config = PYNQ,
 ) -> tirx.PrimFunc:
     """Describe the layer of `kernels.vta.dense.dense` with the same arguments and errors."""
-    layer = DenseLayer.of(data_shape, weight_shape, config)
+    layer = Product.of(data_shape, weight_shape, config)
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
     k, i = te.reduce_axis((0, layer.inputs), "k"), te.reduce_axis((0, layer.block), "i")
@@ -73,30 +76,97 @@ def dense_primfunc(
         ),
         name="acc",
     )
-    return _with_epilogue([data, weight], acc, steps_of(epilogue), layer.outputs, config)
+    return _with_epilogue([data, weight], acc, steps_of(epilogue), config)
+
+
+def pool2d_primfunc(
+    data_shape: Sequence[int],
+    *,
+    kind: str,
+    window: tuple[int, int],
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    epilogue: Epilogue = (),
+    config: Config = PYNQ,
+) -> tirx.PrimFunc:
+    """Describe the layer of `kernels.vta.pool2d.pool2d` with the same arguments and errors."""
+    layer = Pooling.of(data_shape, kind, window, strides, padding, config)
+    rows, columns = layer.rows, layer.columns
+    data = te.placeholder(tuple(data_shape), "int8", "data")
+    zero = 0 if kind == "sum" else -(2**7)
+    height, width = (each.before + each.size + each.after for each in (rows, columns))
+
+    def widened(n: tirx.Var, co: tirx.Var, y: tirx.Var, x: tirx.Var, *rest: tirx.Var) -> tirx.Expr:
+        inside = data[(n, co, y - rows.before, x - columns.before, *rest)].astype("int32")
+        if not any(padding):
+            return inside
+        return te.if_then_else(
+            tirx.all(
+                y >= rows.before,
+                y < rows.before + rows.size,
+                x >= columns.before,
+                x < columns.before + columns.size,
+            ),
+            inside,
+            tirx.const(zero, "int32"),
+        )
+
+    padded = te.compute((*data_shape[:2], height, width, *data_shape[4:]), widened, name="padded")
+    ky, kx = te.reduce_axis((0, rows.kernel), "ky"), te.reduce_axis((0, columns.kernel), "kx")
+    reduce = te.sum if kind == "sum" else te.max
+    acc = te.compute(
+        (*data_shape[:2], rows.out, columns.out, *data_shape[4:]),
+        lambda n, co, y, x, b, c: reduce(
+            padded[n, co, y * rows.stride + ky, x * columns.stride + kx, b, c], axis=[ky, kx]
+        ),
+        name="acc",
+    )
+    return _with_epilogue([data], acc, steps_of(epilogue), config)
+
+
+def elementwise_primfunc(
+    data_shape: Sequence[int], *, epilogue: Epilogue, config: Config = PYNQ
+) -> tirx.PrimFunc:
+    """Describe the layer of `kernels.vta.elementwise.elementwise` with the same arguments and errors."""
+    Pooling.of(data_shape, "sum", (1, 1), (1, 1), (0, 0, 0, 0), config)
+    data = te.placeholder(tuple(data_shape), "int8", "data")
+    acc = te.compute(tuple(data_shape), lambda *index: data[index].astype("int32"), name="acc")
+    return _with_epilogue([data], acc, steps_of(epilogue), config)
 
 
 def _with_epilogue(
-    arguments: list[te.Tensor], acc: te.Tensor, steps: tuple[Step, ...], outputs: int, config: Config
+    arguments: list[te.Tensor], acc: te.Tensor, steps: tuple[Step, ...], config: Config
 ) -> tirx.PrimFunc:
     """Append the epilogue as one expression, whose low 8 bits are the result."""
     # One value a channel, in the shape that broadcasts to the result: (O/c, 1, 1, b, c) or (O/c, b, c).
     positions = (1,) * (len(acc.shape) - 4)
-    shape = (outputs, *positions, config.batch, config.block)
+    shape = (acc.shape[1], *positions, config.batch, config.block)
     tensors = {name: te.placeholder(shape, "int32", name) for name in tensors_of(steps)}
+    residuals = {each.name: te.placeholder(acc.shape, "int8", each.name) for each in residuals_of(steps)}
+    widened = {each: _widened(residuals[each.name], each.shift) for each in residuals_of(steps)}
 
     def result(*index: tirx.Var) -> tirx.Expr:
         value = acc[index]
         for step in steps:
-            if step.tensor is None:
-                operand = tirx.const(step.immediate, "int32")
-            else:
+            if step.residual is not None:
+                operand = widened[step.residual][index]
+            elif step.tensor is not None:
                 operand = tensors[step.tensor][(index[1], *(0 for _ in positions), *index[-2:])]
+            else:
+                operand = tirx.const(step.immediate, "int32")
             value = _operation(step.opcode, value, operand)
         return value.astype("int8")
 
     out = te.compute(acc.shape, result, name="out")
-    return te.create_prim_func([*arguments, *tensors.values(), out])
+    return te.create_prim_func([*arguments, *tensors.values(), *residuals.values(), out])
+
+
+def _widened(tensor: te.Tensor, shift: int) -> te.Tensor:
+    """Widen int8 to int32 and shift it left, each in a stage of its own."""
+    wide = te.compute(tensor.shape, lambda *index: tensor[index].astype("int32"), name=f"{tensor.name}_wide")
+    if not shift:
+        return wide
+    return te.compute(tensor.shape, lambda *index: wide[index] << shift, name=f"{tensor.name}_shifted")
 
 
 def _operation(opcode: AluOpcode, value: tirx.Expr, operand: tirx.Expr) -> tirx.Expr:

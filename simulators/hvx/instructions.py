@@ -64,3 +64,27 @@ def vrmpy(acc: np.ndarray | None, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return products
     # NumPy defines overflow only of unsigned integers.
     return np.add(acc.view(np.uint32), products.view(np.uint32)).view(np.int32)
+
+
+def vdmpyhvsat(acc: np.ndarray | None, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Multiply two pairs of halfwords, add the products to each lane, saturate: the instruction `vdmpyhvsat`.
+
+    acc[i] + u[2i] * v[2i] + u[2i+1] * v[2i+1], exactly, then the nearest int32.
+
+    acc: int32 (..., 32), or None for the form that does not accumulate. u, v: int16 (..., 64). Leading
+    dimensions broadcast. Returns int32 (..., 32). Raises ValueError for other operands.
+    """
+    u, v = np.asarray(u), np.asarray(v)
+    if any(operand.dtype != np.int16 or operand.shape[-1:] != (2 * WORDS,) for operand in (u, v)):
+        raise ValueError(
+            f"vdmpyhvsat takes int16 (..., 64) twice, not {u.dtype} {u.shape} and {v.dtype} {v.shape}"
+        )
+    pairs = (operand.astype(np.int64).reshape(*operand.shape[:-1], WORDS, 2) for operand in (u, v))
+    total = np.einsum("...k,...k->...", *pairs)
+    if acc is not None:
+        acc = np.asarray(acc)
+        if acc.dtype != np.int32 or acc.shape[-1:] != (WORDS,):
+            raise ValueError(f"the accumulator of vdmpyhvsat is int32 (..., 32), not {acc.dtype} {acc.shape}")
+        total = total + acc
+    limits = np.iinfo(np.int32)
+    return np.clip(total, limits.min, limits.max).astype(np.int32)

@@ -6,6 +6,7 @@ docs/hexagon.md on its standard input and output. One process serves many calls.
 
 import contextlib
 import os
+import re
 import resource
 import selectors
 import shutil
@@ -14,25 +15,30 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NoReturn, Self
+from typing import IO, NoReturn, Self, TypeVar
 
 import numpy as np
+import numpy.typing
 
 PROGRAM = "qemu-hexagon"
 INSTALL = "apt-get install qemu-user"
 PROTOCOL_MAGIC = 0x56585648
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_TENSORS = 16
 MAX_DIMENSIONS = 8
+MAX_RESIDENTS = 8192
 
 _GUARD = 128  # bytes the server adds to each tensor
-_SENT, _RETURNED = 1, 2  # tensor flags
+_CALL, _UPLOAD, _DOWNLOAD, _RELEASE, _TASK_ORDER = 1, 2, 3, 4, 5  # requests
+_SENT, _RETURNED, _RESIDENT = 1, 2, 4  # tensor flags
 _STATUS = {1: "function-error", 2: "out-of-bounds"}
 _TYPE_CODES = {"i": 0, "u": 1, "f": 2}  # NumPy's kind -> DLPack's type code
 _PIECE = 1 << 20
+_Result = TypeVar("_Result")
 
 
 class CorruptElf(ValueError):  # noqa: N818
@@ -120,6 +126,25 @@ def check_elf(elf: bytes) -> None:
         raise CorruptElf(f"the entry point {entry:#x} is in no executable segment")
 
 
+def symbol_at(elf: bytes, address: int) -> str | None:
+    """Name the function that an address of an executable lies in, as `name+0x10`; None where there is none.
+
+    The symbol table names the functions that are visible; code of others counts to the one before it.
+    """
+    table, entry, count = *struct.unpack_from("<I", elf, 32), *struct.unpack_from("<2H", elf, 46)
+    sections = [struct.unpack_from("<10I", elf, table + entry * index) for index in range(count)]
+    best = None
+    for _, kind, _, _, begin, size, link, *_ in sections:
+        if kind != 2:  # SHT_SYMTAB
+            continue
+        names = sections[link][4]
+        for at in range(begin, begin + size, 16):
+            name, value, _, info = struct.unpack_from("<3IB", elf, at)
+            if info & 15 == 2 and value <= address and (best is None or value > best[0]):  # STT_FUNC
+                best = value, elf[names + name : elf.index(b"\0", names + name)].decode()
+    return f"{best[1]}+{address - best[0]:#x}" if best else None
+
+
 def _write_elf(directory: str, elf: bytes) -> Path:
     path = Path(directory) / "guest.elf"
     path.write_bytes(elf)
@@ -149,6 +174,21 @@ def newest_architecture(probes: Mapping[int, bytes], *, timeout: float = 10.0) -
     return None
 
 
+@dataclass(frozen=True)
+class Resident:
+    """A tensor that stays in the guest between calls; made by `FunctionServer.upload` and `allocate`."""
+
+    handle: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    owner: object
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
 class FunctionServer:
     """A qemu-hexagon process that holds compiled functions and executes calls of them.
 
@@ -175,7 +215,10 @@ class FunctionServer:
         if reason is not None:
             raise FileNotFoundError(reason)
         self._timeout = timeout
+        self._elf = elf
         self._twin_elf = without_vrmpy
+        self._resident_count = self._resident_bytes = 0
+        self._residents = object()  # stands for all handles that are valid
         self._twin: FunctionServer | None = None
         self._executed_vrmpy: dict[tuple[object, ...], int] = {}
         self._directory = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
@@ -228,57 +271,184 @@ class FunctionServer:
         Raises ValueError for a call that cannot be sent, FunctionError where the function returned an error
         or wrote outside a tensor (the server stays usable), ServerCrash and ServerTimeout.
         """
-        if self.closed:
-            raise ValueError(f"the server of {', '.join(self.functions)} is closed")
-        if name not in self.functions:
-            raise ValueError(f"no function {name!r} in this ELF; there are {', '.join(self.functions)}")
+        self._check_function(name)
         arrays = [*inputs, output]
         self._check_tensors(name, arrays)
         if not output.flags.writeable:
             raise ValueError(f"{name}: the output array is read-only")
 
+        counters = self._guarded(lambda: self._exchange(name, arrays))
+        if self._twin_elf is not None:
+            counters["vrmpy"] = self._count_vrmpy(
+                name,
+                arrays,
+                counters["hvx_instructions"],
+                lambda twin: twin.call(name, inputs, np.empty_like(output)),
+            )
+        return counters
+
+    # ---- tensors that stay ----
+
+    def upload(self, array: np.ndarray) -> Resident:
+        """Put a tensor into the guest's memory, where it stays until `release`.
+
+        Raises ValueError for what cannot be passed or has no room, ServerCrash and ServerTimeout.
+        """
+        self._check_tensors("upload", [array])
+        return self._make_resident(array.shape, array.dtype, array)
+
+    def allocate(self, shape: Sequence[int], dtype: np.typing.DTypeLike) -> Resident:
+        """Make room for a result in the guest's memory; before each call that writes it, it is poisoned."""
+        if len(shape) == 0 or min(shape) < 1:
+            raise ValueError(f"allocate: a shape has dimensions of at least 1, not {tuple(shape)}")
+        self._check_tensors("allocate", [np.empty((1,) * len(shape), dtype)])
+        return self._make_resident(tuple(int(extent) for extent in shape), np.dtype(dtype), None)
+
+    def _make_resident(self, shape: tuple[int, ...], dtype: np.dtype, array: np.ndarray | None) -> Resident:
+        self._check_open()
+        made = Resident(self._resident_count, shape, dtype, self._residents)
+        size = -(-made.nbytes // _GUARD) * _GUARD + 2 * _GUARD
+        if self._resident_count == MAX_RESIDENTS or self._resident_bytes + size + 2 * _GUARD > self._arena:
+            raise ValueError(
+                f"no room for {made.nbytes} bytes beside {self._resident_count} resident tensors of "
+                f"{self._resident_bytes} bytes; the guest holds {MAX_RESIDENTS} and {self._arena} bytes"
+            )
+
+        def exchange() -> None:
+            deadline = time.monotonic() + self._timeout
+            request = struct.pack("<3I", _UPLOAD, made.nbytes, array is not None)
+            pieces: list[bytes | memoryview] = [request] if array is None else [request, _bytes_of(array)]
+            self._send(pieces, deadline, "uploading")
+            (handle,) = struct.unpack("<I", self._receive(4, deadline, "uploading"))
+            if handle != made.handle:
+                raise ProtocolError(f"the guest made handle {handle} instead of {made.handle}")
+
+        self._guarded(exchange)
+        self._resident_count += 1
+        self._resident_bytes += size
+        return made
+
+    def download(self, resident: Resident) -> np.ndarray:
+        """Copy a resident tensor out of the guest."""
+        self._check_resident("download", resident)
+        array = np.empty(resident.shape, resident.dtype)
+
+        def exchange() -> None:
+            deadline = time.monotonic() + self._timeout
+            self._send([struct.pack("<3I", _DOWNLOAD, resident.handle, 0)], deadline, "downloading")
+            self._receive_into(_bytes_of(array), deadline, "downloading")
+
+        self._guarded(exchange)
+        return array
+
+    def release(self) -> None:
+        """Give up all resident tensors; their handles are refused from now on."""
+        self._check_open()
+        deadline = time.monotonic() + self._timeout
+        self._guarded(lambda: self._send([struct.pack("<3I", _RELEASE, 0, 0)], deadline, "releasing"))
+        self._resident_count = self._resident_bytes = 0
+        self._residents = object()
+
+    def call_resident(self, name: str, tensors: Sequence[Resident]) -> dict[str, int]:
+        """Execute a function on resident tensors, in the order of its parameters, the result last.
+
+        Nothing but the counters is transferred. They are those of `call`; the twin that counts vrmpy gets
+        tensors of the same shapes with any content. Raises as `call` does.
+        """
+        self._check_function(name)
+        for tensor in tensors:
+            self._check_resident(name, tensor)
+        if not 1 <= len(tensors) <= MAX_TENSORS:
+            raise ValueError(f"{name}: {len(tensors)} tensors; a call takes 1 to {MAX_TENSORS}")
+        header = bytearray(struct.pack("<3I", _CALL, self.functions.index(name), len(tensors)))
+        for index, tensor in enumerate(tensors):
+            flags = _RESIDENT | (_RETURNED if index == len(tensors) - 1 else 0)
+            header += _tensor_header(tensor, flags, tensor.handle)
+        counters = self._guarded(lambda: self._execute(name, [bytes(header)], None))
+        if self._twin_elf is not None:
+            counters["vrmpy"] = self._count_vrmpy(
+                name,
+                tensors,
+                counters["hvx_instructions"],
+                lambda twin: twin._call_on_anything(name, tensors),
+            )
+        return counters
+
+    def _call_on_anything(self, name: str, tensors: Sequence[Resident]) -> dict[str, int]:
+        """Execute a function on tensors that are neither sent nor returned."""
+        header = bytearray(struct.pack("<3I", _CALL, self.functions.index(name), len(tensors)))
+        for tensor in tensors:
+            header += _tensor_header(tensor, 0, tensor.nbytes)
+        return self._guarded(lambda: self._execute(name, [bytes(header)], None))
+
+    def shuffle_tasks(self, seed: int) -> None:
+        """Run the tasks of parallel loops in an order drawn from this seed; 0 is the last task first."""
+        self._check_open()
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"a seed is 0 to 2^32 - 1, not {seed}")
+        deadline = time.monotonic() + self._timeout
+        self._guarded(lambda: self._send([struct.pack("<3I", _TASK_ORDER, seed, 0)], deadline, "seeding"))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f"the server of {', '.join(self.functions)} is closed")
+
+    def _check_function(self, name: str) -> None:
+        self._check_open()
+        if name not in self.functions:
+            raise ValueError(f"no function {name!r} in this ELF; there are {', '.join(self.functions)}")
+
+    def _check_resident(self, name: str, tensor: Resident) -> None:
+        self._check_open()
+        if tensor.owner is not self._residents:
+            raise ValueError(f"{name}: a tensor of shape {tensor.shape} was released, or is another server's")
+
+    def _guarded(self, exchange: Callable[[], _Result]) -> _Result:
         try:
-            counters = self._exchange(name, arrays)
+            return exchange()
         except FunctionError:
             raise
         except BaseException:
             self.close()  # In the middle of a message there is no way to go on.
             raise
-        if self._twin_elf is not None:
-            counters["vrmpy"] = self._count_vrmpy(name, arrays, counters["hvx_instructions"])
-        return counters
 
-    def _count_vrmpy(self, name: str, arrays: Sequence[np.ndarray], hvx_instructions: int) -> int:
-        key = (name, *(array.shape for array in arrays))
+    def _count_vrmpy(
+        self,
+        name: str,
+        tensors: Sequence[np.ndarray | Resident],
+        hvx_instructions: int,
+        call: "Callable[[FunctionServer], dict[str, int]]",
+    ) -> int:
+        key = (name, *(tensor.shape for tensor in tensors))
         if key not in self._executed_vrmpy:
             if self._twin is None:
                 assert self._twin_elf is not None
                 self._twin = FunctionServer(self._twin_elf, timeout=self._timeout)
-            *inputs, output = arrays
-            rest = self._twin.call(name, inputs, np.empty_like(output))["hvx_instructions"]
+            rest = call(self._twin)["hvx_instructions"]
             self._executed_vrmpy[key] = (hvx_instructions - rest) % 2**32
         return self._executed_vrmpy[key]
 
     def _exchange(self, name: str, arrays: Sequence[np.ndarray]) -> dict[str, int]:
         *inputs, output = arrays
-        header = bytearray(struct.pack("<2I", self.functions.index(name), len(arrays)))
+        header = bytearray(struct.pack("<3I", _CALL, self.functions.index(name), len(arrays)))
         for index, array in enumerate(arrays):
-            type_word = _TYPE_CODES[array.dtype.kind] | array.dtype.itemsize * 8 << 8
-            flags = _RETURNED if index == len(inputs) else _SENT
-            header += struct.pack(
-                f"<4I{array.ndim}q", type_word, flags, array.nbytes, array.ndim, *array.shape
-            )
+            header += _tensor_header(array, _RETURNED if index == len(inputs) else _SENT, array.nbytes)
+        return self._execute(name, [bytes(header), *(_bytes_of(array) for array in inputs)], output)
 
+    def _execute(
+        self, name: str, pieces: Sequence[bytes | memoryview], output: np.ndarray | None
+    ) -> dict[str, int]:
         deadline = time.monotonic() + self._timeout
         doing = f"executing {name}"
-        self._send([bytes(header), *(_bytes_of(array) for array in inputs)], deadline, doing)
+        self._send(pieces, deadline, doing)
         status, packets, instructions, hvx, text_length = struct.unpack(
             "<5I", self._receive(20, deadline, doing)
         )
         text = bytes(self._receive(text_length, deadline, doing)).decode(errors="replace")
         if status != 0:
             raise FunctionError(name, _STATUS.get(status, f"status {status}"), text)
-        self._receive_into(_bytes_of(output), deadline, doing)
+        if output is not None:
+            self._receive_into(_bytes_of(output), deadline, doing)
         return {"packets": packets, "instructions": instructions, "hvx_instructions": hvx}
 
     def _check_tensors(self, name: str, arrays: Sequence[np.ndarray]) -> None:
@@ -295,8 +465,9 @@ class FunctionServer:
                     f"not empty, with 1 to {MAX_DIMENSIONS} dimensions"
                 )
         needed = sum(-(-array.nbytes // _GUARD) * _GUARD + _GUARD for array in arrays) + _GUARD
-        if needed > self._arena:
-            raise ValueError(f"{name}: its tensors need {needed} bytes of the guest's {self._arena}")
+        if needed > self._arena - self._resident_bytes:
+            beside = f" beside {self._resident_bytes} of resident tensors" if self._resident_bytes else ""
+            raise ValueError(f"{name}: its tensors need {needed} bytes of the guest's {self._arena}{beside}")
 
     @property
     def closed(self) -> bool:
@@ -337,6 +508,10 @@ class FunctionServer:
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, event)
             if not selector.select(max(0.0, deadline - time.monotonic())):
+                # The guest answers with the place it is at, and ends.
+                self._process.send_signal(signal.SIGALRM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=2.0)
                 stderr = self._last_stderr()
                 self.close()
                 raise ServerTimeout(doing, self._timeout, stderr)
@@ -381,7 +556,22 @@ class FunctionServer:
     def _last_stderr(self) -> str:
         self._stderr.flush()
         content = (Path(self._directory.name) / "stderr").read_bytes()
-        return content[-2000:].decode(errors="replace").strip()
+        return _with_function_names(content[-2000:].decode(errors="replace").strip(), self._elf)
+
+
+def _with_function_names(text: str, elf: bytes) -> str:
+    """Add to each program counter the function of the ELF that it lies in."""
+
+    def named(found: re.Match[str]) -> str:
+        symbol = symbol_at(elf, int(found[1], 16))
+        return f"{found[0]} in {symbol}" if symbol else found[0]
+
+    return re.sub(r"program counter (0x[0-9a-f]{8})", named, text)
+
+
+def _tensor_header(tensor: np.ndarray | Resident, flags: int, size: int) -> bytes:
+    type_word = _TYPE_CODES[tensor.dtype.kind] | tensor.dtype.itemsize * 8 << 8
+    return struct.pack(f"<4I{len(tensor.shape)}q", type_word, flags, size, len(tensor.shape), *tensor.shape)
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:

@@ -6,18 +6,16 @@ one plan serves every execution of the same kernel.
 
 Exactness. One product of two int8 is at most 2^14, so a float32 sum over at most 1024 of them stays
 within 2^24 whatever the order of addition, where every integer is a float32: longer reductions are cut
-at 1024 and added as int32, modulo 2^32.
+at 1024 and added as int32, modulo 2^32. Other widths have other cuts (`Config.exact_reduction`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from simulators.vta.isa import AluOpcode
-
-EXACT_REDUCTION = 1024
 # Iterations in one plan: bounds its memory, where an instruction can turn its loops 2^28 times.
 PIECE = 1 << 18
 
@@ -83,6 +81,17 @@ class Product:
         """Bytes of the index arrays."""
         return self.dst.nbytes + self.src.nbytes + self.wgt.nbytes
 
+    @cached_property
+    def block(self) -> slice | None:
+        """What selects all accumulators, where they follow one another, channel block by channel block."""
+        found = span(self.dst.reshape(-1))
+        return found if isinstance(found, slice) else None
+
+    @cached_property
+    def targets(self) -> list[np.ndarray | slice]:
+        """What selects the accumulators of each channel block."""
+        return [span(each) for each in self.dst]
+
 
 def plan_gemm(dst: Operand, src: Operand, wgt: Operand, iter_out: int, iter_in: int) -> list[Product]:
     """Turn the iterations into matrix products.
@@ -125,31 +134,49 @@ def _products(flat: list[np.ndarray], pixel_dst: np.ndarray, pixel_src: np.ndarr
         stacked = np.stack([each for _, each, _ in groups])
         targets = np.array([each for each, _, _ in groups])
         by_pixels.setdefault((len(groups), stacked.tobytes()), []).append((targets, stacked, groups[0][2]))
-    return [
-        Product(
-            dst=np.stack([(targets[:, None] + pixel_dst).ravel() for targets, _, _ in channels]),
-            src=(channels[0][1][:, None, :] + pixel_src[None, :, None]).reshape(-1, channels[0][1].shape[1]),
-            wgt=np.stack([weights for _, _, weights in channels]),
-        )
-        for channels in by_pixels.values()
-    ]
+    products = []
+    for channels in by_pixels.values():
+        dst = np.stack([(targets[:, None] + pixel_dst).ravel() for targets, _, _ in channels])
+        src = (channels[0][1][:, None, :] + pixel_src[None, :, None]).reshape(-1, channels[0][1].shape[1])
+        wgt = np.stack([weights for _, _, weights in channels])
+        # In the order of ACC the accumulators of a product are often one slice.
+        rows, columns = np.argsort(dst[:, 0], kind="stable"), np.argsort(dst[0], kind="stable")
+        products.append(Product(dst[rows][:, columns], src[columns], wgt[rows]))
+    return products
 
 
-def run_gemm(products: list[Product], acc: np.ndarray, inp: np.ndarray, wgt: np.ndarray) -> None:
-    """Add the products to acc int32[depth, batch, block], modulo 2^32; inp, wgt float32 tiles."""
+def run_gemm(
+    products: list[Product], acc: np.ndarray, inp: np.ndarray, wgt: np.ndarray, *, exact: int, scale: int = 1
+) -> None:
+    """Add the products, times scale, to acc[depth, batch, block], modulo its width; inp, wgt: float tiles.
+
+    exact: how many products the floats can add up without rounding (`Config.exact_reduction`).
+    """
     _, batch, block_out = acc.shape
     block_in = inp.shape[2]
-    step = EXACT_REDUCTION // block_in
+    step = exact // block_in
+    rows = inp.reshape(len(inp), batch * block_in)
     for product in products:
         channels, pixels = product.dst.shape
         for begin in range(0, product.src.shape[1], step):
             src, weights = product.src[:, begin : begin + step], product.wgt[:, begin : begin + step]
             length = src.shape[1] * block_in
-            left = inp[src].swapaxes(1, 2).reshape(pixels * batch, length)
+            left = rows.take(src, axis=0)
+            if batch > 1:
+                left = left.reshape(pixels, src.shape[1], batch, block_in).swapaxes(1, 2)
             right = wgt[weights].swapaxes(1, 2).reshape(channels * block_out, length)
-            sums = (left @ right.T).astype(np.int32).reshape(pixels, batch, channels, block_out)
-            for channel in range(channels):
-                acc[span(product.dst[channel])] += sums[:, :, channel]
+            sums = left.reshape(pixels * batch, length) @ right.T
+            # A double holds sums beyond int32, which are wrapped and not clamped.
+            whole = sums.astype(np.int32 if sums.dtype == np.float32 else np.int64)
+            wrapped = whole.astype(acc.dtype, copy=False).reshape(pixels, batch, channels, block_out)
+            if scale != 1:
+                wrapped *= acc.dtype.type(scale)
+            if product.block is not None:
+                whole_block = acc[product.block].reshape(channels, pixels, batch, block_out)
+                whole_block += wrapped.transpose(2, 0, 1, 3)
+                continue
+            for channel, target in enumerate(product.targets):
+                acc[target] += wrapped[:, :, channel]
 
 
 # ALU -------------------------------------------------------------------------------------------------
@@ -202,48 +229,3 @@ def _hazards(targets: np.ndarray, sources: np.ndarray) -> list[int]:
             bounds.append(place)
         written_at[target] = place
     return [*bounds, targets.size]
-
-
-def _shift(x: np.ndarray, y: np.ndarray | int) -> np.ndarray:
-    """Arithmetic shift right by y, or left by -y; beyond 31 what the shifted-out bits leave behind."""
-    if isinstance(y, int):
-        if y >= 0:
-            return x >> min(y, 31)
-        return (x.view(np.uint32) << np.uint32(-y)).view(np.int32) if y > -32 else np.zeros_like(x)
-    right = x >> np.clip(y, 0, 31)
-    distance = np.clip(-y.astype(np.int64), 0, 31).astype(np.uint32)
-    left = np.where(y > -32, (np.ascontiguousarray(x).view(np.uint32) << distance).view(np.int32), 0)
-    return np.where(y >= 0, right, left)
-
-
-_OPERATIONS: dict[int, Callable[..., np.ndarray]] = {
-    AluOpcode.MIN: np.minimum,
-    AluOpcode.MAX: np.maximum,
-    AluOpcode.ADD: np.add,
-    AluOpcode.SHR: _shift,
-    AluOpcode.MUL: np.multiply,
-}
-
-
-def clear(steps: list[Step], acc: np.ndarray) -> None:
-    """Zero what the steps of a GEMM with reset reach."""
-    for step in steps:
-        acc[step.dst] = 0
-
-
-def run_alu(steps: list[Step], opcode: int, immediate: int, acc: np.ndarray) -> int:
-    """Execute the steps on acc int32[depth, batch, block]; return the lanes shifted by 32 or more."""
-    operation, far = _OPERATIONS[opcode], 0
-    for step in steps:
-        if step.src is None:
-            operand: np.ndarray | np.int32 | int = (
-                immediate if opcode == AluOpcode.SHR else np.int32(immediate)
-            )
-        else:
-            operand = acc[step.src]
-        target = acc[step.dst]
-        if opcode == AluOpcode.SHR:
-            lanes = np.abs(np.asarray(operand, dtype=np.int64)) > 31
-            far += target.size if lanes.ndim == 0 and lanes else int(np.count_nonzero(lanes))
-        acc[step.dst] = operation(target, operand)
-    return far

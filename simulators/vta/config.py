@@ -2,6 +2,9 @@
 
 import json
 from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import numpy as np
 
 UOP_BYTES = 4
 LOOP_BITS = 14
@@ -52,72 +55,115 @@ class Config:
             raise ValueError(f"not a VTA configuration: unknown keys {unknown}; the keys are {valid}")
         return cls(**keys)
 
-    @property
+    @cached_property
     def batch(self) -> int:
         """Rows of one INP, ACC and OUT element."""
         return 1 << self.LOG_BATCH
 
-    @property
+    @cached_property
     def block(self) -> int:
         """Channels of one element, and rows and columns of one WGT element."""
         return 1 << self.LOG_BLOCK
 
-    @property
+    @cached_property
+    def inp_width(self) -> int:
+        """Bits of a number in INP, and in OUT."""
+        return 1 << self.LOG_INP_WIDTH
+
+    @cached_property
+    def wgt_width(self) -> int:
+        """Bits of a number in WGT."""
+        return 1 << self.LOG_WGT_WIDTH
+
+    @cached_property
+    def acc_width(self) -> int:
+        """Bits of an accumulator."""
+        return 1 << self.LOG_ACC_WIDTH
+
+    @cached_property
+    def inp_dtype(self) -> np.dtype:
+        """What holds a number of INP: int8 (a narrower one too) or int16."""
+        return _holder(self.inp_width)
+
+    @cached_property
+    def wgt_dtype(self) -> np.dtype:
+        """What holds a number of WGT: int8 (a narrower one too) or int16."""
+        return _holder(self.wgt_width)
+
+    @cached_property
+    def acc_dtype(self) -> np.dtype:
+        """What holds an accumulator."""
+        return _holder(self.acc_width)
+
+    @cached_property
+    def product_dtype(self) -> np.dtype:
+        """The float in which the sum of one tile's products is exact."""
+        return np.dtype(np.float32 if self._exact(24) >= self.block else np.float64)
+
+    @cached_property
+    def exact_reduction(self) -> int:
+        """How many products can be added in `product_dtype`, in any order, without rounding."""
+        return self._exact(24 if self.product_dtype == np.float32 else 53)
+
+    def _exact(self, mantissa: int) -> int:
+        return 1 << max(mantissa - (self.inp_width - 1) - (self.wgt_width - 1), 0)
+
+    @cached_property
     def inp_bytes(self) -> int:
-        """Bytes of one INP (and OUT) element, batch × block int8."""
-        return self.batch * self.block
+        """Bytes of one INP (and OUT) element, batch × block numbers."""
+        return self.batch * self.block * self.inp_width // 8
 
-    @property
+    @cached_property
     def wgt_bytes(self) -> int:
-        """Bytes of one WGT element, block (out) × block (in) int8."""
-        return self.block * self.block
+        """Bytes of one WGT element, block (out) × block (in) numbers."""
+        return self.block * self.block * self.wgt_width // 8
 
-    @property
+    @cached_property
     def acc_bytes(self) -> int:
-        """Bytes of one ACC element, batch × block int32."""
-        return 4 * self.batch * self.block
+        """Bytes of one ACC element, batch × block accumulators."""
+        return self.batch * self.block * self.acc_width // 8
 
-    @property
+    @cached_property
     def uop_bits(self) -> int:
         """Width of a micro-op index."""
         return self.LOG_UOP_BUFF_SIZE - 2
 
-    @property
+    @cached_property
     def inp_bits(self) -> int:
         """Width of an INP index."""
         return self.LOG_INP_BUFF_SIZE - self.LOG_BATCH - self.LOG_BLOCK - self.LOG_INP_WIDTH + 3
 
-    @property
+    @cached_property
     def wgt_bits(self) -> int:
         """Width of a WGT index."""
         return self.LOG_WGT_BUFF_SIZE - 2 * self.LOG_BLOCK - self.LOG_WGT_WIDTH + 3
 
-    @property
+    @cached_property
     def acc_bits(self) -> int:
         """Width of an ACC index; OUT has the same depth."""
         return self.LOG_ACC_BUFF_SIZE - self.LOG_BATCH - self.LOG_BLOCK - self.LOG_ACC_WIDTH + 3
 
-    @property
+    @cached_property
     def uop_depth(self) -> int:
         """Micro-ops that the UOP memory holds."""
         return 1 << self.uop_bits
 
-    @property
+    @cached_property
     def inp_depth(self) -> int:
         """Elements that the INP memory holds."""
         return 1 << self.inp_bits
 
-    @property
+    @cached_property
     def wgt_depth(self) -> int:
         """Elements that the WGT memory holds."""
         return 1 << self.wgt_bits
 
-    @property
+    @cached_property
     def acc_depth(self) -> int:
         """Elements that the ACC memory holds, and OUT too."""
         return 1 << self.acc_bits
 
-    @property
+    @cached_property
     def bitstream(self) -> str:
         """The name VTA gives this configuration, as in `1x16_i8w8a32_15_15_18_17`."""
         widths = f"i{1 << self.LOG_INP_WIDTH}w{1 << self.LOG_WGT_WIDTH}a{1 << self.LOG_ACC_WIDTH}"
@@ -128,6 +174,11 @@ class Config:
             self.LOG_ACC_BUFF_SIZE,
         )
         return "_".join([f"{self.batch}x{self.block}", widths, *map(str, sizes)])
+
+
+def _holder(bits: int) -> np.dtype:
+    """The signed integer that holds a number of so many bits."""
+    return np.dtype(f"int{max(bits, 8)}")
 
 
 def _problems(config: Config) -> list[str]:
@@ -142,9 +193,13 @@ def _problems(config: Config) -> list[str]:
     ]
     if wrong:
         return wrong
-    for name, only in (("LOG_INP_WIDTH", 3), ("LOG_WGT_WIDTH", 3), ("LOG_ACC_WIDTH", 5)):
-        if numbers[name] != only:
-            wrong.append(f"{name} is {numbers[name]}, and only {only} is supported")
+    for name, low, high in (("LOG_INP_WIDTH", 1, 4), ("LOG_WGT_WIDTH", 1, 4), ("LOG_ACC_WIDTH", 4, 5)):
+        if not low <= numbers[name] <= high:
+            wrong.append(f"{name} is {numbers[name]}, and {low} to {high} is supported")
+    if wrong:
+        return wrong
+    if config.inp_width >= config.acc_width:
+        wrong.append(f"numbers of {config.inp_width} bits and accumulators of {config.acc_width}")
     memories = {
         "UOP": (config.uop_bits, UOP_BYTES),
         "INP": (config.inp_bits, config.inp_bytes),
@@ -152,6 +207,8 @@ def _problems(config: Config) -> list[str]:
         "ACC": (config.acc_bits, config.acc_bytes),
     }
     for memory, (bits, element_bytes) in memories.items():
+        if element_bytes < 1:
+            wrong.append(f"an element of {memory} is less than one byte")
         if bits < 1:
             wrong.append(f"LOG_{memory}_BUFF_SIZE holds fewer than two elements of {element_bytes} bytes")
         if bits > SRAM_ADDRESS_BITS:

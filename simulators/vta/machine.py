@@ -1,136 +1,111 @@
 """The VTA machine: three engines that execute real instruction words, and the tokens between them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 
 from simulators.report import Finding, Report
-from simulators.vta import compute, memory
-from simulators.vta.compute import Operand, Operands, Product, Step
 from simulators.vta.config import PYNQ, Config
-from simulators.vta.isa import (
-    Alu,
-    AluOpcode,
-    Finish,
-    Gemm,
-    Illegal,
-    Instruction,
-    Load,
-    Memory,
-    Store,
-    checked_words,
-    decode,
-    text,
-    uop_columns,
+from simulators.vta.cycles import Estimate, estimate
+from simulators.vta.execution import COUNTER_NAMES, Execution, Plans, Tally
+from simulators.vta.hazards import Hazard, hazards
+from simulators.vta.isa import Finish, Instruction, checked_words, decode, text
+from simulators.vta.legality import why_illegal
+from simulators.vta.memory import Sram, TrapError
+from simulators.vta.order import (
+    COMPUTE,
+    ENGINES,
+    QUEUES,
+    Choice,
+    Links,
+    Order,
+    Queue,
+    at_random,
+    engine_first,
+    order_of,
 )
-from simulators.vta.memory import COUNTERS, Sram, TrapError
+from simulators.vta.profiles import profile_of
 
-PROFILES = ("fsim",)
-ENGINES = ("load", "compute", "store")
-COUNTER_NAMES = (
-    "inp_load_nbytes",
-    "wgt_load_nbytes",
-    "acc_load_nbytes",
-    "uop_load_nbytes",
-    "out_store_nbytes",
-    "gemm_counter",
-    "alu_counter",
-)
-_PLAN_BYTES = 64 << 20
-
-Queue = tuple[str, str]
+SCHEDULES = ("stream", "random", "adversarial")
+# Orders drawn at random by the schedule "adversarial", besides each engine first, second and third.
+DRAWN = 4
+# Instructions of streams that a machine keeps decoded.
+_KEPT_INSTRUCTIONS = 1 << 18
+_FLAG_BITS = 0b1111000
 
 
-def engine_of(instruction: Instruction) -> str:
-    """Return the engine that executes an instruction."""
-    if isinstance(instruction, Store):
-        return "store"
-    if isinstance(instruction, Load) and instruction.memory_type in (Memory.INP, Memory.WGT):
-        return "load"
-    return "compute"
+@dataclass(frozen=True)
+class _Stream:
+    """A stream, decoded: what does not change from run to run."""
+
+    instructions: list[Instruction]
+    names: list[tuple[int, int]]
+    links: Links
+    illegal: list[tuple[int, str]]
+    orders: dict[tuple[int, ...], Order] = field(default_factory=dict)
+
+    def order(self, tokens: tuple[int, ...]) -> Order:
+        """The order in which, of the instructions that may go, the first of the stream goes."""
+        if tokens not in self.orders:
+            self.orders.clear()
+            self.orders[tokens] = order_of(self.links, tokens)
+        return self.orders[tokens]
 
 
-def queues_of(instruction: Instruction) -> tuple[list[Queue], list[Queue]]:
-    """Return the queues (from, to) that an instruction takes tokens from, and those it puts one into.
+@dataclass
+class RunReport(Report):
+    """What a VTA reports: counters and findings, and when asked an estimate of the cycles."""
 
-    A neighbour that does not exist is named "none".
-    """
-    line = ("none", *ENGINES, "none")
-    here = engine_of(instruction)
-    place = line.index(here)
-    before, after = line[place - 1], line[place + 1]
-    pops = [
-        (each, here) for each, flag in ((before, instruction.pop_prev), (after, instruction.pop_next)) if flag
-    ]
-    pushes = [
-        (here, each)
-        for each, flag in ((before, instruction.push_prev), (after, instruction.push_next))
-        if flag
-    ]
-    return pops, pushes
+    stream: _Stream | None = field(default=None, repr=False, compare=False)
+    order: Order | None = field(default=None, repr=False, compare=False)
+    config: Config = PYNQ
 
-
-def why_illegal(instruction: Instruction) -> str | None:
-    """Say what makes an instruction one that no machine may execute, or None. Needs no machine state."""
-    if isinstance(instruction, Illegal):
-        return f"no instruction has opcode {instruction.opcode}"
-    pops, pushes = queues_of(instruction)
-    if any("none" in queue for queue in pops + pushes):
-        return f"a dependency flag names a neighbour that the {engine_of(instruction)} engine has not"
-    if isinstance(instruction, Load | Store) and instruction.x_size:
-        return _why_illegal_transfer(instruction)
-    if isinstance(instruction, Gemm | Alu) and instruction.uop_end < instruction.uop_bgn:
-        return f"uop_end {instruction.uop_end} lies before uop_bgn {instruction.uop_bgn}"
-    if isinstance(instruction, Alu) and instruction.alu_opcode not in tuple(AluOpcode):
-        return f"no ALU operation has opcode {instruction.alu_opcode}"
-    return None
-
-
-def _why_illegal_transfer(instruction: Load | Store) -> str | None:
-    """Do the part of `why_illegal` for a LOAD or STORE that moves something; one that does not is a NOP."""
-    kind, name = instruction.memory_type, type(instruction).__name__.upper()
-    if kind not in COUNTERS:
-        return f"{name} with memory {kind}, which does not exist"
-    if isinstance(instruction, Load):
-        return "LOAD to OUT, which is only stored" if kind == Memory.OUT else None
-    if kind != Memory.OUT:
-        return f"STORE from {Memory(kind).name}, and only OUT is stored"
-    if any((instruction.y_pad_0, instruction.y_pad_1, instruction.x_pad_0, instruction.x_pad_1)):
-        return "STORE with padding"
-    return None
+    @cached_property
+    def estimate(self) -> Estimate:
+        """Cycles of the stream with the engines overlapping; ValueError where nothing was executed."""
+        if self.stream is None or self.order is None:
+            raise ValueError("a stream with illegal instructions is not executed, and has no cycles")
+        return estimate(self.stream.instructions, self.stream.links, self.order, self.config)
 
 
 class Machine:
     """A VTA. SRAM and dependency tokens persist from one run to the next, as on a board.
 
-    config: the machine's sizes. profile: whose semantics, of PROFILES; ValueError names what is supported.
+    config: the machine's sizes. profile: whose semantics, of `profiles.PROFILES`. schedule: which order of
+    those that the tokens permit is executed: "stream" (of the instructions that may go, the first of the
+    stream), "random" (drawn, by the seed), or "adversarial" (as "stream", but extreme and drawn orders are
+    executed as well, and must give the same). ValueError names what is supported.
     """
 
-    def __init__(self, config: Config = PYNQ, profile: str = "fsim") -> None:
-        if profile not in PROFILES:
-            raise ValueError(f"no VTA profile {profile!r}; supported: {', '.join(PROFILES)}")
+    def __init__(
+        self, config: Config = PYNQ, profile: str = "fsim", *, schedule: str = "stream", seed: int = 0
+    ) -> None:
+        self._profile = profile_of(profile)
+        if schedule not in SCHEDULES:
+            raise ValueError(f"no VTA schedule {schedule!r}; supported: {', '.join(SCHEDULES)}")
+        if self._profile.partial_sum == "20-bit" and config.block not in (16, 32):
+            raise ValueError(f"{profile} has BLOCK 16 or 32, and the configuration {config.block}")
         self.config = config
         self.profile = profile
-        self._plans: dict[tuple, list[Product] | list[Step]] = {}
-        self._plan_bytes = 0
+        self.schedule = schedule
+        self.seed = seed
+        self._plans = Plans()
+        self._streams: dict[bytes, _Stream] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Clear SRAM to zeros and take all tokens away."""
-        self.sram = Sram.cleared(self.config)
-        self.tokens: dict[Queue, int] = {
-            ("load", "compute"): 0,
-            ("compute", "load"): 0,
-            ("compute", "store"): 0,
-            ("store", "compute"): 0,
-        }
+        """Clear SRAM to zeros that count as written by nobody, and take all tokens away."""
+        self.sram = Sram.cleared(self.config, output_memory=self._profile.stored == "out")
+        self.tokens: dict[Queue, int] = dict.fromkeys(QUEUES, 0)
 
-    def run(self, insns: np.ndarray, dram: np.ndarray) -> Report:
+    def run(self, insns: np.ndarray, dram: np.ndarray) -> RunReport:
         """Execute a stream and change dram in place.
 
-        insns: uint64[n, 2], low word first. dram: uint8[bytes], byte k is physical address k. Of the
-        instructions whose tokens are there, the one that stands first in the stream goes next, so a run
-        is the same every time. An error stops the machine where it is found; nothing raises but an
+        insns: uint64[n, 2], low word first. dram: uint8[bytes], byte k is physical address k. A run is the
+        same every time. An instruction that cannot be executed stops the machine; nothing raises but an
         argument that is not what it should be (ValueError).
         """
         checked_words(insns)
@@ -138,199 +113,238 @@ class Machine:
             raise ValueError("dram is a one-dimensional uint8 array")
         if not dram.flags.writeable or not dram.flags.c_contiguous:
             raise ValueError("dram is a contiguous array that can be written")
-        return _Run(self, decode(insns, self.config), dram).report()
+        stream = self._decoded(insns)
+        if stream.illegal:
+            findings = [
+                Finding("illegal-instruction", "error", _where(stream, index), reason)
+                for index, reason in stream.illegal
+            ]
+            return RunReport(dict.fromkeys(COUNTER_NAMES, 0), findings)
+        return _Run(self, stream, dram).report()
+
+    def _decoded(self, insns: np.ndarray) -> _Stream:
+        """Decode a stream, or remember that it was."""
+        key = insns.tobytes()
+        if key not in self._streams:
+            instructions = decode(insns, self.config)
+            reasons = [why_illegal(each, self.config, self._profile) for each in instructions]
+            names = [(low & ~_FLAG_BITS, high) for low, high in insns.tolist()]
+            illegal = [(index, reason) for index, reason in enumerate(reasons) if reason is not None]
+            kept = sum(len(each.names) for each in self._streams.values())
+            if kept + len(names) > _KEPT_INSTRUCTIONS:
+                self._streams.clear()
+            self._streams[key] = _Stream(instructions, names, Links.of(insns), illegal)
+        return self._streams[key]
 
     # What a run needs of the machine ------------------------------------------------------------------
 
-    def _operands(self, instruction: Gemm | Alu) -> Operands | None:
-        """Where dst, src and wgt of an instruction's iterations lie; None where there is no iteration."""
-        if instruction.iter_out * instruction.iter_in * (instruction.uop_end - instruction.uop_bgn) == 0:
-            return None
-        if instruction.uop_end > self.config.uop_depth:
-            raise TrapError(
-                "sram-out-of-range",
-                f"micro-op {instruction.uop_end - 1} of UOP, which holds {self.config.uop_depth}",
-            )
-        words = self.sram.uop[instruction.uop_bgn : instruction.uop_end]
-        dst, src, wgt = uop_columns(words, self.config)
-        factors = (instruction.wgt_out, instruction.wgt_in) if isinstance(instruction, Gemm) else (0, 0)
-        return (
-            Operand(dst, instruction.dst_out, instruction.dst_in),
-            Operand(src, instruction.src_out, instruction.src_in),
-            Operand(wgt, *factors),
+    def execution(self, stream: _Stream, sram: Sram, dram: np.ndarray) -> Execution:
+        """Return an execution of a stream on some memories."""
+        return Execution(
+            self.config,
+            self._profile,
+            sram,
+            dram,
+            self._plans,
+            stream.instructions,
+            stream.names,
+            stream.links,
         )
 
-    def _check(self, memory_name: str, operand: Operand, instruction: Gemm | Alu) -> None:
-        depth = len(self.sram.of(Memory[memory_name]))
-        highest = operand.highest(instruction.iter_out, instruction.iter_in)
-        if highest >= depth:
-            raise TrapError("sram-out-of-range", f"element {highest} of {memory_name}, which holds {depth}")
+    def order(self, stream: _Stream, choose: Choice) -> Order:
+        """Return the order of a stream, from the tokens that are there."""
+        return order_of(stream.links, list(self.tokens.values()), choose)
 
-    def _plan(self, instruction: Gemm | Alu, operands: Operands, *loops: int) -> list:
-        """Return the plan of a piece of an instruction, made when it first comes with these micro-ops."""
-        dst, src, wgt = operands
-        iter_out, iter_in = loops
-        kind = (type(instruction), instruction.reset, isinstance(instruction, Alu) and instruction.use_imm)
-        key = (*kind, *loops, *((each.base.tobytes(), each.out, each.inner) for each in operands))
-        if key not in self._plans:
-            plan: list[Product] | list[Step]
-            if isinstance(instruction, Alu):
-                plan = compute.plan_alu(dst, None if instruction.use_imm else src, iter_out, iter_in)
-            elif instruction.reset:
-                plan = [Step(compute.span(np.unique(dst.indices(iter_out, iter_in))), None)]
-            else:
-                plan = compute.plan_gemm(dst, src, wgt, iter_out, iter_in)
-            size = sum(each.nbytes + 256 for each in plan) + 3 * dst.base.nbytes
-            if self._plan_bytes + size > _PLAN_BYTES:
-                self._plans.clear()
-                self._plan_bytes = 0
-            self._plans[key] = plan
-            self._plan_bytes += size
-        return self._plans[key]
+    def says(self, behaviour: str) -> str:
+        """Say what the profile does, with its name."""
+        return f"{self.profile}: {self._profile.says(behaviour)}"
 
-    def execute(
-        self, instruction: Instruction, dram: np.ndarray, counters: dict[str, int]
-    ) -> tuple[int, int]:
-        """Execute one legal instruction; TrapError where it cannot be.
 
-        Returns how many stored elements lost bits and how many lanes were shifted by 32 or more.
-        """
-        lost = far = 0
-        match instruction:
-            case Load() if instruction.x_size:
-                moved = memory.load(self.sram, dram, instruction, self.config)
-                counters[COUNTERS[Memory(instruction.memory_type)]] += moved
-            case Store() if instruction.x_size:
-                moved, lost = memory.store(self.sram, dram, instruction, self.config)
-                counters[COUNTERS[Memory.OUT]] += moved
-            case Gemm() | Alu():
-                operands = self._operands(instruction)
-                if operands is not None:
-                    far = self._compute(instruction, operands, counters)
-        return lost, far
-
-    def _compute(self, instruction: Gemm | Alu, operands: Operands, counters: dict[str, int]) -> int:
-        """Execute GEMM or ALU with at least one iteration; return the lanes shifted by 32 or more."""
-        dst, src, wgt = operands
-        loops = (instruction.iter_out, instruction.iter_in)
-        iterations = loops[0] * loops[1] * (instruction.uop_end - instruction.uop_bgn)
-        self._check("ACC", dst, instruction)
-        if isinstance(instruction, Alu):
-            # As in the functional simulator, src is checked even where an immediate takes its place.
-            self._check("ACC", src, instruction)
-            counters["alu_counter"] += iterations
-        elif not instruction.reset:
-            self._check("INP", src, instruction)
-            self._check("WGT", wgt, instruction)
-            counters["gemm_counter"] += iterations
-        far, sram = 0, self.sram
-        for piece in compute.pieces(operands, *loops):
-            plan = self._plan(instruction, *piece)
-            if isinstance(instruction, Alu):
-                far += compute.run_alu(plan, instruction.alu_opcode, instruction.imm, sram.acc)
-            elif instruction.reset:
-                compute.clear(plan, sram.acc)
-            else:
-                compute.run_gemm(plan, sram.acc, sram.inp, sram.wgt)
-        return far
+def _where(stream: _Stream, index: int) -> str:
+    return f"instruction {index}: {text(stream.instructions[index])}"
 
 
 class _Run:
-    """One run: which instruction goes next, and what was noticed."""
+    """One run: the order, the execution, and what was noticed."""
 
-    def __init__(self, machine: Machine, instructions: list[Instruction], dram: np.ndarray) -> None:
+    def __init__(self, machine: Machine, stream: _Stream, dram: np.ndarray) -> None:
         self.machine = machine
-        self.instructions = instructions
+        self.stream = stream
         self.dram = dram
-        self.counters = dict.fromkeys(COUNTER_NAMES, 0)
         self.findings: list[Finding] = []
-        self.waiting: dict[str, list[int]] = {engine: [] for engine in ENGINES}
-        for index, instruction in enumerate(instructions):
-            self.waiting[engine_of(instruction)].append(index)
-        for queue in self.waiting.values():
-            queue.reverse()
-        self.queues = [queues_of(each) for each in instructions]
-        self.lossy: list[tuple[int, int]] = []
-        self.far: list[tuple[int, int]] = []
 
-    def report(self) -> Report:
-        """Run the stream, and report."""
-        illegal = [(index, why_illegal(each)) for index, each in enumerate(self.instructions)]
-        for index, reason in illegal:
-            if reason is not None:
-                self._error("illegal-instruction", index, reason)
-        if not self.findings:
-            self._execute()
-            self._warn_of_elements()
-        return Report(self.counters, self.findings)
+    def report(self) -> RunReport:
+        """Run the stream, and report: errors first, then warnings."""
+        machine, stream = self.machine, self.stream
+        if machine.schedule == "random":
+            order = machine.order(stream, at_random(machine.seed))
+        else:
+            order = stream.order(tuple(machine.tokens.values()))
+        others = machine.schedule == "adversarial"
+        before = (machine.sram.copy(), self.dram.copy()) if others else None
+        execution = machine.execution(stream, machine.sram, self.dram)
+        done = self._execute(execution, order.sequence)
+        if done == len(order.sequence):
+            tokens = order.tokens
+            self._judge_end(order)
+            self._judge_finish(order)
+        else:
+            tokens = self._tokens_at(order.sequence, done)
+        self._judge_order(execution, order)
+        self._judge_memories(execution)
+        if before is not None and done == len(order.sequence):
+            self._try_others(order, *before)
+        machine.tokens = dict(zip(QUEUES, tokens, strict=True))
+        if done == len(order.sequence) and not order.waiting and self._ends(order):
+            self._warn_of_tokens(order.sequence[-1])
+        self._warn_of_elements(execution)
+        return RunReport(execution.counters, self.findings, stream, order, machine.config)
+
+    def _execute(self, execution: Execution, sequence: list[int]) -> int:
+        """Execute the instructions in an order; return how many it were before one could not be."""
+        for done, index in enumerate(sequence):
+            try:
+                execution.execute(index)
+            except TrapError as trap:
+                self._error(trap.kind, index, str(trap))
+                return done
+        return len(sequence)
+
+    def _tokens_at(self, sequence: list[int], stopped: int) -> list[int]:
+        """The tokens that are left where an instruction took its own and then could not be executed."""
+        tokens, links = list(self.machine.tokens.values()), self.stream.links
+        for place, index in enumerate(sequence[: stopped + 1]):
+            for each in links.pops[index]:
+                tokens[each] -= 1
+            for each in links.pushes[index] if place < stopped else ():
+                tokens[each] += 1
+        return tokens
 
     def _where(self, index: int) -> str:
-        return f"instruction {index}: {text(self.instructions[index])}"
+        return _where(self.stream, index)
 
     def _error(self, kind: str, index: int, message: str) -> None:
         self.findings.append(Finding(kind, "error", self._where(index), message))
 
-    def _ready(self) -> Iterable[int]:
-        """Yield the heads of the three queues whose tokens are all there."""
-        for queue in self.waiting.values():
-            if queue and all(self.machine.tokens[each] for each in self.queues[queue[-1]][0]):
-                yield queue[-1]
+    # The end of a stream ------------------------------------------------------------------------------
 
-    def _next(self) -> int | None:
-        """Choose which instruction goes next: of those that may, the first of the stream."""
-        return min(self._ready(), default=None)
-
-    def _execute(self) -> None:
-        last = None
-        tokens = self.machine.tokens
-        while (index := self._next()) is not None:
-            instruction = self.instructions[index]
-            pops, pushes = self.queues[index]
-            self.waiting[engine_of(instruction)].pop()
-            for queue in pops:
-                tokens[queue] -= 1
-            try:
-                lost, far = self.machine.execute(instruction, self.dram, self.counters)
-            except TrapError as trap:
-                self._error(trap.kind, index, str(trap))
-                return
-            if lost:
-                self.lossy.append((index, lost))
-            if far:
-                self.far.append((index, far))
-            for queue in pushes:
-                tokens[queue] += 1
-            last = index
-        if any(self.waiting.values()):
-            self._explain_deadlock()
-        elif last is None or not isinstance(self.instructions[last], Finish):
-            self._explain_no_finish(last)
-        else:
-            self._warn_of_tokens(last)
-
-    def _explain_deadlock(self) -> None:
-        states = []
-        for engine, queue in self.waiting.items():
-            if not queue:
-                states.append(f"{engine} has nothing left to execute")
-                continue
-            missing = [
-                f"{pop[0]}→{pop[1]}" for pop in self.queues[queue[-1]][0] if not self.machine.tokens[pop]
-            ]
-            states.append(f"{engine} waits at {self._where(queue[-1])} for a token {' and '.join(missing)}")
-        first = min(queue[-1] for queue in self.waiting.values() if queue)
-        self._error("deadlock", first, "; ".join(states))
-
-    def _explain_no_finish(self, last: int | None) -> None:
-        finishes = [index for index, each in enumerate(self.instructions) if isinstance(each, Finish)]
-        if last is None:
-            self.findings.append(
-                Finding("no-finish", "error", "the stream", "the stream has no instructions")
-            )
-        elif finishes:
+    def _judge_end(self, order: Order) -> None:
+        instructions = self.stream.instructions
+        if order.waiting:
+            self._explain_deadlock(order)
+            return
+        if not order.sequence:
+            message = "the stream has no instructions"
+            self.findings.append(Finding("no-finish", "error", "the stream", message))
+            return
+        if self._ends(order):
+            return
+        last = order.sequence[-1]
+        finishes = [index for index, each in enumerate(instructions) if isinstance(each, Finish)]
+        if finishes:
             self._error("no-finish", last, f"executed after the FINISH at instruction {finishes[-1]}")
         else:
             self._error("no-finish", last, "the stream ends here, and has no FINISH")
+
+    def _ends(self, order: Order) -> bool:
+        """Whether what is executed last is FINISH."""
+        return bool(order.sequence) and isinstance(self.stream.instructions[order.sequence[-1]], Finish)
+
+    def _explain_deadlock(self, order: Order) -> None:
+        states, executed = [], set(order.sequence)
+        for engine, members in zip(ENGINES, self.stream.links.queue, strict=True):
+            head = next((index for index in members if index not in executed), None)
+            if head is None:
+                states.append(f"{engine} has nothing left to execute")
+                continue
+            missing = " and ".join("→".join(QUEUES[each]) for each in order.waiting[head])
+            states.append(f"{engine} waits at {self._where(head)} for a token {missing}")
+        self._error("deadlock", min(order.waiting), "; ".join(states))
+
+    # Order --------------------------------------------------------------------------------------------
+
+    def _judge_order(self, execution: Execution, order: Order) -> None:
+        for each in hazards(execution.accesses, order, self.stream.links.place):
+            self._explain_hazard(each)
+
+    def _judge_finish(self, order: Order) -> None:
+        """Say where the program may have ended before another engine has."""
+        links = self.stream.links
+        if order.waiting or not self._ends(order):
+            return
+        finish = order.sequence[-1]
+        for engine, members in enumerate(links.queue):
+            finished = int(order.before[finish, engine])
+            if engine != COMPUTE and finished < len(members):
+                self._error(
+                    "hazard",
+                    members[finished],
+                    f"no token orders it before {self._where(finish)}, which may end the program "
+                    "while it is still to be executed",
+                )
+
+    def _explain_hazard(self, hazard: Hazard) -> None:
+        does = {False: "reads", True: "writes"}
+        more = f" ({hazard.pairs} such pairs in the stream)" if hazard.pairs > 1 else ""
+        self._error(
+            "hazard",
+            hazard.second,
+            f"it {does[hazard.second_writes]} what {self._where(hazard.first)} {does[hazard.first_writes]} "
+            f"in {hazard.memory}, and no token says which of them goes first{more}",
+        )
+
+    def _other_orders(self) -> Iterator[tuple[str, Order]]:
+        """Yield orders that try to go wrong, in words."""
+        machine, links = self.machine, self.stream.links
+        for priority in permutations(range(len(ENGINES))):
+            words = " before ".join(ENGINES[each] for each in priority)
+            yield words, machine.order(self.stream, engine_first(links, priority))
+        for drawn in range(machine.seed, machine.seed + DRAWN):
+            yield f"drawn with seed {drawn}", machine.order(self.stream, at_random(drawn))
+
+    def _try_others(self, order: Order, sram: Sram, dram: np.ndarray) -> None:
+        """Execute other orders from the same state; the first that gives another result is an error."""
+        tried = {tuple(order.sequence)}
+        for words, other in self._other_orders():
+            if tuple(other.sequence) in tried:
+                continue
+            tried.add(tuple(other.sequence))
+            memories, bytes_ = sram.copy(), dram.copy()
+            execution = self.machine.execution(self.stream, memories, bytes_)
+            found = len(self.findings)
+            self._execute(execution, other.sequence)
+            if len(self.findings) > found:
+                self.findings[found:] = [
+                    Finding("hazard", "error", each.where, f"in the order {words}: {each.message}")
+                    for each in self.findings[found:]
+                ]
+                return
+            ends = [("DRAM", self.dram, bytes_)]
+            ends += [
+                (name, ours, theirs)
+                for (name, ours), (_, theirs) in zip(self.machine.sram.items(), memories.items(), strict=True)
+            ]
+            for name, ours, theirs in ends:
+                if not np.array_equal(ours, theirs):
+                    place = int(np.argwhere(ours != theirs)[0][0])
+                    what = f"{name} differs from element {place} on"
+                    self.findings.append(Finding("hazard", "error", f"the order {words}", what))
+                    return
+
+    # Elements -----------------------------------------------------------------------------------------
+
+    def _judge_memories(self, execution: Execution) -> None:
+        for name, tally in execution.undefined.items():
+            self._error(
+                "uninitialised",
+                tally.first,
+                f"{_counted(tally, 'elements')} of {name} are read that nothing wrote since the machine was "
+                f"reset{_first_of(tally)}",
+            )
+        for behaviour in ("gemm_distance", "alu_distance"):
+            if behaviour in execution.behaviours:
+                tally = execution.behaviours.pop(behaviour)
+                self._error("hazard", tally.first, self.machine.says(behaviour) + _first_of(tally))
 
     def _warn_of_tokens(self, last: int) -> None:
         for (source, target), count in self.machine.tokens.items():
@@ -338,13 +352,31 @@ class _Run:
                 message = f"{count} left in {source}→{target}, where the next program finds them"
                 self.findings.append(Finding("surplus-token", "warning", self._where(last), message))
 
-    def _warn_of_elements(self) -> None:
-        for kind, places, what in (
-            ("lossy-store", self.lossy, "elements do not fit int8 and lose their high bits"),
-            ("backend-dependent", self.far, "lanes are shifted by 32 or more, where backends differ"),
-        ):
-            if places:
-                index, _ = places[0]
-                elements = sum(count for _, count in places)
-                message = f"{elements} {what}, in {len(places)} instructions of which this is the first"
-                self.findings.append(Finding(kind, "warning", self._where(index), message))
+    def _warn_of_elements(self, execution: Execution) -> None:
+        if execution.lossy:
+            words = f"do not fit int{self.machine.config.inp_width} and lose their high bits"
+            self._warn("lossy-store", execution.lossy, f"{_counted(execution.lossy, 'elements')} {words}")
+        for behaviour, tally in execution.behaviours.items():
+            if behaviour == "shift" and self.machine.profile == "fsim":
+                words = (
+                    f"{tally.elements} lanes are shifted by {self.machine.config.acc_width} or more, "
+                    "where backends differ"
+                )
+            else:
+                lanes = f"{_counted(tally, 'elements')}: " if tally.elements else ""
+                words = lanes + self.machine.says(behaviour)
+            self._warn("backend-dependent", tally, words)
+
+    def _warn(self, kind: str, tally: Tally, words: str) -> None:
+        where = self._where(tally.first)
+        self.findings.append(Finding(kind, "warning", where, words + _first_of(tally)))
+
+
+def _counted(tally: Tally, what: str) -> str:
+    return f"{tally.elements} {what}"
+
+
+def _first_of(tally: Tally) -> str:
+    return (
+        f", in {tally.instructions} instructions of which this is the first" if tally.instructions > 1 else ""
+    )

@@ -125,3 +125,48 @@ def dense(
         return emit("dense_requantized", relax.op.astype(relax.op.clip(shifted, -127, 127), "int8"))
 
     return module_of({"data": ((batch, inputs), data_dtype)}, build)
+
+
+def four_bit_convolution(case: ConvCase, *, dtype: str = "int4", seed: int = 0) -> tvm.IRModule:
+    """Three 4-bit convolutions in a row with bias, ReLU and a residual addition in between.
+
+    Data come in as the 8-bit type that holds ``dtype`` and are converted first; the result is int32.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = {"int4": (-8, 7), "uint4": (0, 15)}[dtype]
+    held = {"int4": "int8", "uint4": "uint8"}[dtype]
+
+    def weight(*shape: int) -> relax.Expr:
+        values = rng.integers(low, high, shape, endpoint=True).astype(held)
+        return relax.op.astype(relax.const(values), dtype)
+
+    def build(emit, data):  # type: ignore[no-untyped-def]
+        def layer(name, x, w, **window):  # type: ignore[no-untyped-def]
+            conv = emit(name, relax.op.nn.conv2d(x, emit(f"{name}_weight", w), out_dtype="int32", **window))
+            channels = int(conv.ty.shape[1])
+            bias = rng.integers(-20, 20, (1, channels, 1, 1), dtype=np.int32)
+            return emit(f"{name}_bias", relax.op.add(conv, relax.const(bias)))
+
+        def rescale(name, accumulator):  # type: ignore[no-untyped-def]
+            channels = int(accumulator.ty.shape[1])
+            factors = (
+                relax.const(np.full(channels, MULTIPLIER, np.int32)),
+                relax.const(np.arange(channels, dtype=np.int32) % 3 - 6),
+            )
+            return emit(f"{name}_requantized", requantize(accumulator, *factors, axis=1, out_dtype=dtype))
+
+        x = emit("data4", relax.op.astype(data, dtype))
+        window = {
+            "strides": list(case.strides),
+            "padding": list(case.padding),
+            "dilation": list(case.dilation),
+        }
+        first = weight(case.outputs, case.inputs // case.groups, case.kernel, case.kernel)
+        one = layer("conv1", x, first, groups=case.groups, **window)
+        one = rescale("conv1", emit("relu1", relax.op.nn.relu(one)))
+        two = layer("conv2", one, weight(case.outputs, case.outputs, 1, 1))
+        total = emit("sum", relax.op.add(two, emit("one_int32", relax.op.astype(one, "int32"))))
+        return layer("conv3", rescale("sum", total), weight(case.outputs, case.outputs, 1, 1))
+
+    shape = (case.batch, case.inputs, case.size, case.size)
+    return module_of({"data": (shape, held)}, build)

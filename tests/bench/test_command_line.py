@@ -25,6 +25,9 @@ USAGE_ERRORS = {
     "batch-0": (["run", "digits", "--batch", "0"], "'0' is not a whole number of images above 0"),
     "batch-text": (["run", "digits", "--batch", "many"], "'many' is not a whole number"),
     "batch-too-large": (["run", "digits", "--batch", "257"], "batch 257 of digits is not in 1..256"),
+    "image-text": (["run", "resnet18", "--image", "big"], "'big' is not a whole number of pixels above 0"),
+    "image-of-digits": (["run", "digits", "--image", "32"], "digits takes no option 'image', only batch"),
+    "image-size": (["run", "resnet18", "--image", "33"], "image 33 of resnet18 is not a multiple of 8"),
     "timeout": (["run", "digits", "--timeout", "-1"], "'-1' is not a number of seconds above 0"),
     "timeout-inf": (["run", "digits", "--timeout", "inf"], "'inf' is not a number of seconds above 0"),
     "scheme": (["run", "digits", "--scheme", "log"], "invalid choice: 'log' (choose from 'fixed', 'pow2')"),
@@ -71,6 +74,18 @@ def test_a_run_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
         (row,) = [line for line in lines if line.startswith(target)]
         assert "5 of 5" in row
         assert "exact" in row
+
+
+def test_without_labels_the_accuracy_is_a_dash(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    arguments = ["run", "yolo_head", "--image", "16", "--batch", "2", "--target", "hexagon"]
+    assert main([*arguments, "--device", "host", "--json", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("yolo_head, 2 images: no labels; cosine of float and integer results 0.9")
+    (row,) = [line for line in lines if line.startswith("hexagon")]
+    assert row.split()[-2] == "-"
+    (verdict,) = json.loads(path.read_text())["verdicts"]
+    assert (verdict["accuracy"], verdict["similarity"] > 0.9) == ({}, True)
 
 
 def test_verbose_shows_every_layer(capsys: pytest.CaptureFixture[str]) -> None:

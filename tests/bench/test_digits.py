@@ -20,7 +20,9 @@ def workload():
 
 
 def test_names():
-    assert workloads.names() == ("digits",)
+    assert workloads.names() == (
+        *("digits", "mobilenetv2", "resnet18", "resnet50", "unet_small", "yolo_head"),
+    )
 
 
 def test_what_a_workload_holds(workload):
@@ -76,7 +78,7 @@ def test_a_smaller_batch_is_the_first_images(workload, batch):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="no workload 'resnet'; there is digits"):
+    with pytest.raises(ValueError, match="no workload 'resnet'; there is digits, mobilenetv2"):
         workloads.load("resnet")
     with pytest.raises(ValueError, match=r"batch 257 of digits is not in 1\.\.256"):
         workloads.load("digits", batch=257)

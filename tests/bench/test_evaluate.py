@@ -1,6 +1,7 @@
 """The NumPy evaluation of a graph: against TVM's own build, onnxruntime and plain loops."""
 
 import itertools
+import tracemalloc
 from functools import cache
 
 import ml_dtypes
@@ -16,7 +17,7 @@ from tvm.script import ir as I  # noqa: N812 - TVMScript's own name
 from tvm.script import relax as R  # noqa: N812
 
 from bench.evaluate import OPERATORS, OperatorCall, evaluate, evaluate_all
-from bench.evaluate.dtypes import exact_product_type
+from bench.evaluate.products import WeightedSums
 from bench.operators import ROUNDINGS
 
 op = relax.op
@@ -109,6 +110,50 @@ AGAINST_TVM = {
         "int8 uint8 float32",
         lambda x, w: op.nn.conv2d(x, w, padding=1, out_dtype=int_or_float(x)),
     ),
+    "conv2d, depthwise": (
+        [(2, 6, 9, 7), (6, 1, 3, 3)],
+        "int8 uint8 float32",
+        lambda x, w: op.nn.conv2d(
+            x, w, padding=(1, 0, 2, 1), strides=(2, 1), dilation=2, groups=6, out_dtype=int_or_float(x)
+        ),
+    ),
+    "conv2d, grouped": (
+        [(2, 6, 5, 7), (9, 2, 3, 3)],
+        "int8 float32",
+        lambda x, w: op.nn.conv2d(x, w, padding=1, groups=3, out_dtype=int_or_float(x)),
+    ),
+    "conv2d_transpose": (
+        [(2, 6, 5, 4), (6, 3, 3, 2)],
+        "int8 uint8 float32",
+        lambda x, w: op.nn.conv2d_transpose(
+            x, w, strides=(2, 3), padding=(1, 0, 2, 1), out_dtype=int_or_float(x)
+        ),
+    ),
+    "conv2d_transpose, output padding": (
+        [(1, 3, 4, 4), (3, 5, 4, 4)],
+        "int8 float32",
+        lambda x, w: op.nn.conv2d_transpose(
+            x, w, strides=3, padding=1, output_padding=(1, 2), out_dtype=int_or_float(x)
+        ),
+    ),
+    "resize by 2": (
+        IMAGE,
+        "int8 uint8 float32",
+        lambda x: op.image.resize2d(
+            x,
+            (10, 14),
+            method="nearest_neighbor",
+            coordinate_transformation_mode="asymmetric",
+            rounding_method="floor",
+        ),
+    ),
+    "resize by 3, half pixel": (
+        IMAGE,
+        "int8",
+        lambda x: op.image.resize2d(x, (15, 21), method="nearest_neighbor"),
+    ),
+    "repeat": (IMAGE, "int8", lambda x: op.repeat(x, 3, 2)),
+    "repeat all": ([(2, 3)], "int8", lambda x: op.repeat(x, 2)),
     "conv2d in NHWC": (
         [(2, 5, 7, 6), (3, 3, 6, 8)],
         "int8",
@@ -152,13 +197,13 @@ def test_an_operator_is_what_tvm_computes(name, dtype):
         np.testing.assert_array_equal(result, expected)
 
 
-def onnx_run(node, arrays):
-    """Run one integer node in onnxruntime."""
+def onnx_run(node, arrays, result=TensorProto.INT32):
+    """Run one node in onnxruntime."""
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in zip(node.input, arrays, strict=True)
     ]
-    output = helper.make_tensor_value_info(node.output[0], TensorProto.INT32, None)
+    output = helper.make_tensor_value_info(node.output[0], result, None)
     graph = helper.make_graph([node], "one", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -221,6 +266,77 @@ def test_conv2d_is_its_definition_in_plain_loops():
         assert result[0, o, y, x] == total
 
 
+TRANSPOSED = {
+    # data shape, weight shape, options
+    "2x2 by 2": ((2, 6, 3, 4), (6, 5, 2, 2), {"strides": (2, 2)}),
+    "4x4 by 2, padded": ((1, 8, 4, 4), (8, 3, 4, 4), {"strides": (2, 2), "padding": (1, 1, 1, 1)}),
+    "asymmetric padding": ((1, 3, 5, 4), (3, 4, 3, 3), {"padding": (0, 2, 1, 0)}),
+    "padding beyond the filter": ((1, 3, 9, 9), (3, 4, 1, 2), {"padding": (2, 3, 1, 2)}),
+    "output padding": (
+        (1, 3, 4, 4),
+        (3, 4, 3, 3),
+        {"strides": (3, 2), "padding": (1, 1, 1, 1), "output_padding": (2, 1)},
+    ),
+    "dilation": ((1, 3, 4, 5), (3, 4, 3, 2), {"dilation": (2, 3), "strides": (2, 1)}),
+    "groups": ((2, 6, 3, 3), (6, 2, 3, 3), {"groups": 3, "strides": (2, 2)}),
+}
+
+
+def transposed(case, dtype):
+    data_shape, weight_shape, options = TRANSPOSED[case]
+    data, weight = full_range(data_shape, dtype), full_range(weight_shape, "int8", 1)
+    build = {"out_dtype": "int32", **options}
+    module = function_of(lambda x, w: op.nn.conv2d_transpose(x, w, **build), [data, weight])
+    return data, weight, options, evaluate(module, [data, weight])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_conv2d_transpose_is_conv_transpose_of_onnxruntime(case, dtype):
+    """In float32, whose sums of so few products of bytes are exact."""
+    data, weight, options, result = transposed(case, dtype)
+    node = helper.make_node(
+        "ConvTranspose",
+        ["x", "w"],
+        ["y"],
+        strides=options.get("strides", (1, 1)),
+        pads=options.get("padding", (0, 0, 0, 0)),
+        output_padding=options.get("output_padding", (0, 0)),
+        dilations=options.get("dilation", (1, 1)),
+        group=options.get("groups", 1),
+    )
+    floats = [array.astype(np.float32) for array in (data, weight)]
+    np.testing.assert_array_equal(result, onnx_run(node, floats, TensorProto.FLOAT))
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_conv2d_transpose_is_its_definition_in_plain_loops(case):
+    """Each element of the data adds its multiple of the filter to the result."""
+    data, weight, options, result = transposed(case, "int8")
+    (top, left, *_), strides = options.get("padding", (0, 0)), options.get("strides", (1, 1))
+    dilation, groups = options.get("dilation", (1, 1)), options.get("groups", 1)
+    expected = np.zeros_like(result)
+    depth = data.shape[1] // groups
+    for n, i, y, x in itertools.product(*map(range, data.shape)):
+        for o, ky, kx in itertools.product(*map(range, weight.shape[1:])):
+            row, column = y * strides[0] + ky * dilation[0] - top, x * strides[1] + kx * dilation[1] - left
+            if 0 <= row < result.shape[2] and 0 <= column < result.shape[3]:
+                channel = i // depth * weight.shape[1] + o
+                expected[n, channel, row, column] += int(data[n, i, y, x]) * int(weight[i, o, ky, kx])
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_a_convolution_of_many_images_is_that_of_each():
+    """Images are gathered in groups that fit; the last group is a smaller one."""
+    data, weight = full_range((70, 8, 32, 32), "int8"), full_range((4, 8, 3, 3), "int8", 1)
+    options = {"padding": 1, "out_dtype": "int32"}
+    whole = function_of(lambda x, w: op.nn.conv2d(x, w, **options), [data, weight])
+    one = function_of(lambda x, w: op.nn.conv2d(x, w, **options), [data[:1], weight])
+    result = evaluate(whole, [data, weight])
+    for image in (0, 33, 69):
+        np.testing.assert_array_equal(result[image], evaluate(one, [data[image : image + 1], weight])[0])
+
+
 @given(st.integers(1, 40), st.sampled_from(["int8", "uint8", "int32"]), st.integers(0, 2**32 - 1))
 def test_integer_products_are_exact_mod_2_32(depth, dtype, seed):
     left, right = full_range((2, depth + 1), dtype, seed), full_range((depth + 1, 3), dtype, seed + 1)
@@ -240,18 +356,33 @@ def test_a_product_that_leaves_int32_wraps():
 
 
 @pytest.mark.parametrize(
-    ("depth", "left", "right", "expected"),
+    ("depth", "dtype", "working", "slices"),
     [
-        (1024, "int8", "int8", np.float32),
-        (1025, "int8", "int8", np.float64),
-        (258, "uint8", "uint8", np.float32),
-        (259, "uint8", "uint8", np.float64),
-        (1, "int32", "int8", np.float64),
-        (1, "int32", "int32", np.int64),
+        (1024, "int8", np.float32, 1),
+        (1025, "int8", np.float32, 2),
+        (258, "uint8", np.float32, 1),
+        (259, "uint8", np.float32, 2),
+        (33026, "uint8", np.float64, 1),
+        (1, "int32", np.int64, 1),
     ],
 )
-def test_the_type_of_a_product_holds_every_partial_sum(depth, left, right, expected):
-    assert exact_product_type(depth, np.dtype(left), np.dtype(right)) is expected
+def test_a_sum_is_cut_where_it_could_leave_the_floats_that_are_integers(depth, dtype, working, slices):
+    end = max(abs(int(np.iinfo(dtype).min)), int(np.iinfo(dtype).max))
+    weight = np.full((2, depth), np.iinfo(dtype).min or end, dtype)
+    sums = WeightedSums(weight, end)
+    assert (sums.working, len(sums.slices)) == (working, slices)
+    for part in sums.slices if working is np.float32 else ():
+        assert (part.stop - part.start) * end * end <= 2**24
+    terms = np.full((depth, 1), end, sums.working)
+    total = depth * end * int(weight[0, 0])
+    assert [int(value) % 2**32 for value in sums.of(terms)[:, 0]] == [total % 2**32] * 2
+
+
+def test_what_the_weights_are_decides_and_not_what_they_could_be():
+    weight = np.ones((1, 2**17), np.int8)
+    assert len(WeightedSums(weight, 127).slices) == 1
+    weight[0, ::2] = -128
+    assert len(WeightedSums(weight, 127).slices) > 60
 
 
 def test_int4_operands():
@@ -308,6 +439,31 @@ def test_every_binding_is_recorded_under_its_name_in_order():
     given_record = {}
     evaluate(Nested, [A, B], record=given_record)
     assert list(given_record) == names
+
+
+def test_a_record_of_some_names_is_that_part_of_the_whole():
+    record = evaluate_all(Nested, [A, B], only={"second/twice", "parts.1", "first"})
+    assert list(record) == ["first", "second/twice", "parts.1"]
+    whole = evaluate_all(Nested, [A, B])
+    for name, value in record.items():
+        np.testing.assert_array_equal(value, whole[name])
+
+
+def test_a_tensor_is_given_up_after_its_last_use():
+    """Forty images of 4 MB in a row: an evaluation that records nothing holds a few of them."""
+    data = np.zeros((1, 1, 1024, 1024), np.int32)
+
+    def chain(x):
+        for _ in range(40):
+            x = op.add(x, x)
+        return x
+
+    function = function_of(chain, [data])
+    tracemalloc.start()
+    evaluate(function, data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * data.nbytes
 
 
 def test_another_function_than_main_can_be_evaluated():
@@ -426,6 +582,16 @@ ERRORS = {
         run(lambda x: op.nn.pad(x, [0] * 6 + [1, 1], "reflect"), BYTES),
         ValueError,
         "mode 'reflect' is not evaluated",
+    ),
+    "resize way": (
+        run(lambda x: op.image.resize2d(x, (8, 8)), BYTES),
+        ValueError,
+        "resize2d .* linear, half_pixel, round to 8 of 4 is not evaluated; nearest_neighbor is",
+    ),
+    "resize factor": (
+        run(lambda x: op.image.resize2d(x, (6, 8), method="nearest_neighbor"), BYTES),
+        ValueError,
+        "to 6 of 4 is not evaluated",
     ),
     "integer mean": (run(lambda x: op.mean(x, [2, 3]), BYTES), ValueError, "relax.mean .* not of int8"),
     "integer average": (

@@ -84,7 +84,7 @@ def test_a_fault_of_machine_code_cannot_be_planted_on_the_host(capsys: pytest.Ca
 
 def test_a_fault_in_an_elf_needs_an_elf() -> None:
     with pytest.raises(KeyError):
-        in_elf("unsigned_weights")({})
+        in_elf("other_signedness")({})
 
 
 def test_a_fault_that_is_not_detected_is_said(

@@ -1,5 +1,6 @@
 """Each layer is tensorised, or the report says why not; a graph with nothing for a target is refused."""
 
+import numpy as np
 import pytest
 import tvm
 from tvm import relax
@@ -12,7 +13,7 @@ from tests.bench.integer_graphs import ConvCase, convolution, dense, module_of
 TAKEN = [
     ("tensorcore", "int8", "int8", "fixed", "wmma.mma m8n32k16 s8"),
     ("tensorcore", "uint8", "uint8", "fixed", "wmma.mma m8n32k16 u8"),
-    ("hexagon", "uint8", "int8", "fixed", "vrmpybusv"),
+    ("hexagon", "uint8", "int8", "fixed", "vrmpyub"),
     ("hexagon", "uint8", "uint8", "fixed", "vrmpyub"),
     ("vta", "int8", "int8", "pow2", "GEMM"),
 ]
@@ -119,3 +120,50 @@ def test_vta_takes_the_chain_behind_a_layer_into_its_kernel() -> None:
         "relax.astype",
     ]
     assert transformed.report[0].result == "conv1_requantized"
+
+
+def test_layers_that_are_not_integers_are_reported_with_the_others() -> None:
+    rng = np.random.default_rng(0)
+
+    def build(emit, data):  # type: ignore[no-untyped-def]
+        weight = relax.const(rng.standard_normal((4, 4, 1, 1)).astype(np.float32))
+        first = emit("first", relax.op.nn.conv2d(data, weight))
+        integer = emit("integer", relax.op.astype(first, "int8"))
+        weight = relax.const(rng.integers(-8, 8, (4, 4, 1, 1), dtype=np.int8))
+        second = emit("second", relax.op.nn.conv2d(integer, weight, out_dtype="int32"))
+        return emit("narrow", relax.op.nn.conv2d(integer, weight, out_dtype="int8")), second
+
+    module = module_of({"data": ((1, 4, 4, 4), "float32")}, lambda emit, data: build(emit, data)[1])
+    first, second, narrow = transform(module, "tensorcore").report
+    assert first.why_not == "its data is float32; the kernel takes int8 or uint8 or int4 or uint4"
+    assert second.instruction == "wmma.mma m8n32k16 s8"
+    assert narrow.why_not == "its result is int8; the kernels accumulate in int32"
+
+
+def test_a_convolution_in_another_layout_is_read_where_the_target_can() -> None:
+    def build(emit, data):  # type: ignore[no-untyped-def]
+        weight = emit(
+            "weight", relax.op.permute_dims(relax.const(np.ones((8, 4, 1, 1), np.uint8)), [2, 3, 0, 1])
+        )
+        layouts = {"data_layout": "HWNC", "kernel_layout": "HWOI"}
+        return emit("conv", relax.op.nn.conv2d(data, weight, out_dtype="int32", **layouts))
+
+    module = module_of({"data": ((4, 4, 1, 4), "uint8")}, build)
+    assert transform(module, "tensorcore").report[0].instruction == "wmma.mma m8n32k16 u8"
+    with pytest.raises(
+        Unsupported, match="conv: its layout is HWNC, which the passes of hexagon do not read"
+    ):
+        transform(module, "hexagon")
+
+
+def test_two_tensors_of_one_name_are_refused() -> None:
+    data = relax.Var("data", relax.TensorType((1, 4), "int8"))
+    first, second = relax.DataflowVar("x", data.ty), relax.Var("x", data.ty)
+    bindings = [
+        relax.VarBinding(first, relax.op.nn.relu(data)),
+        relax.VarBinding(second, relax.op.nn.relu(first)),
+    ]
+    body = relax.SeqExpr([relax.DataflowBlock(bindings)], second)
+    module = tvm.IRModule({"main": relax.Function([data], body, data.ty)})
+    with pytest.raises(Unsupported, match="two tensors are named x"):
+        transform(relax.transform.Normalize()(module), "tensorcore")

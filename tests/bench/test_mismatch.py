@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from bench import transform
 from bench.compare.mismatch import Mismatch, find_device_mismatch, find_pass_mismatch
 from bench.evaluate import evaluate_all
+from bench.flows.flow import flow_for
+from bench.flows.tensorcore import TensorCoreFlow
 from bench.flows.transformed import Transformed
 from bench.reports.table import mismatch_text
 from tests.bench.integer_graphs import ConvCase, convolution, dense, full_range
@@ -19,11 +20,17 @@ LAYOUTS = {
 COORDINATE = {"N": 8, "C": 33, "H": 1, "W": 4}
 
 
+def unfused(module, target):  # type: ignore[no-untyped-def]
+    """The transformed graph with every accumulator a tensor of its own."""
+    flow = TensorCoreFlow(fuse=False) if target == "tensorcore" else flow_for(target)
+    return flow.transform(module)
+
+
 def evaluated(target: str) -> tuple[Transformed, dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
     dtype, scheme, *_ = LAYOUTS[target]
     module = convolution(CASE, data_dtype=dtype, scheme=scheme)
     data = full_range(np.random.default_rng(7), (CASE.batch, CASE.inputs, CASE.size, CASE.size), dtype)
-    transformed = transform(module, target)
+    transformed = unfused(module, target)
     return transformed, evaluate_all(transformed.mod, data), data, evaluate_all(module, data)
 
 
@@ -107,7 +114,7 @@ def test_the_first_binding_in_the_order_of_the_graph_is_named() -> None:
 def test_a_dense_layer_has_its_operands() -> None:
     module = dense(9, 20, 35)
     data = full_range(np.random.default_rng(3), (9, 20), "int8")
-    transformed = transform(module, "tensorcore")
+    transformed = unfused(module, "tensorcore")
     reference = evaluate_all(transformed.mod, data)
     device = {key: value.copy() for key, value in reference.items()}
     device["dense"][8, 34] -= 5

@@ -13,6 +13,7 @@ from bench import workloads
 from bench.evaluate import evaluate, evaluate_all
 from bench.operators import ROUNDINGS
 from bench.passes import quantize, quantize_input
+from bench.passes.quantization.source import SAMPLED, calibrate
 from bench.passes.scales import choose_channel_scales, choose_scale, fixed_point
 
 op = relax.op
@@ -209,7 +210,63 @@ def relu_of_data_and_of_the_sum(emit, x):
     )
 
 
+def relu6(emit, x):
+    """A bound that binds, one of a tensor that is data already, and one before an addition."""
+    y = emit("conv", op.nn.conv2d(x, weights(8, 6, 3, 3), padding=1))
+    y = emit("relu6", op.clip(y, 0, 0.7))
+    y = emit("pool", op.nn.max_pool2d(y, (3, 3), (2, 2), (1, 1, 1, 1)))
+    y = emit("narrower", op.clip(y, 0.1, 0.5))
+    left = emit("left", op.clip(emit("left_conv", op.nn.conv2d(y, weights(8, 8, 1, 1))), -0.3, 0.4))
+    right = emit("right", op.nn.relu(emit("right_conv", op.nn.conv2d(y, weights(8, 8, 1, 1)))))
+    return emit("last", op.nn.conv2d(emit("total", op.add(left, right)), weights(4, 8, 1, 1)))
+
+
+def concatenated(emit, x):
+    """Sides of different ranges, one of them used elsewhere, one moved before, one the input itself."""
+    small = emit("small", op.nn.relu(emit("conv1", op.nn.conv2d(x, weights(4, 6, 1, 1)))))
+    weight = relax.const(5 * weights(4, 6, 1, 1).value.numpy())
+    large = emit("large", op.nn.conv2d(x, weight))
+    pooled = emit("pooled", op.nn.max_pool2d(large, (3, 3), (1, 1), (1, 1, 1, 1)))
+    joined = emit("joined", op.concat([small, pooled, x], axis=1))
+    again = emit("again", op.concat([joined, small], axis=1))
+    side = emit("side", op.nn.conv2d(small, weights(4, 4, 1, 1)))
+    return emit("total", op.add(emit("last", op.nn.conv2d(again, weights(4, 18, 1, 1))), side))
+
+
+def enlarged(emit, x):
+    """Transposed convolutions, with and without groups, repetition and padding with a value."""
+    y = emit("transposed", op.nn.conv2d_transpose(x, weights(6, 4, 4, 4), strides=2, padding=1))
+    y = emit("grouped", op.nn.conv2d_transpose(y, weights(4, 3, 2, 2), groups=2, strides=2))
+    y = emit("relu", op.nn.relu(y))
+    y = emit(
+        "resized",
+        op.image.resize2d(
+            y,
+            (64, 64),
+            method="nearest_neighbor",
+            coordinate_transformation_mode="asymmetric",
+            rounding_method="floor",
+        ),
+    )
+    y = emit("repeated", op.repeat(y, 2, 1))
+    y = emit("padded", op.nn.pad(y, [0, 0, 0, 0, 1, 0, 0, 2], pad_value=0.5))
+    return emit("last", op.nn.conv2d(y, weights(3, 12, 3, 3), strides=4))
+
+
+def averaged(emit, x):
+    """Depthwise convolution, averages over windows, and one over 12 positions, no power of two."""
+    y = emit("depthwise", op.nn.conv2d(x, weights(6, 1, 3, 3), groups=6, padding=1))
+    y = emit("relu", op.nn.relu(y))
+    y = emit("average", op.nn.avg_pool2d(y, (3, 2), (2, 2), (0, 0, 1, 0), count_include_pad=True))
+    y = emit("mean", op.mean(y, axis=[2, 3]))
+    return emit("dense", op.matmul(y, weights(6, 5)))
+
+
 GRAPHS = {
+    "ReLU6 and other bounds": relu6,
+    "concatenations": concatenated,
+    "transposed convolution, resizing, repetition, padding": enlarged,
+    "depthwise convolution, averages": averaged,
     "grouped convolution, max pool, reshape": pooled,
     "residual of two accumulators": both_sides_accumulate,
     "no ReLU, transposition, mean of channels": no_relu,
@@ -231,6 +288,105 @@ def test_other_graphs(graph, scheme):
     error = integers * float(result["main"].attrs["output_scale"]) - real
     assert np.abs(error).mean() < (0.03 if scheme == "fixed" else 0.1) * real.std()
     np.testing.assert_array_equal(built(result, inputs), integers)
+
+
+def named(module):
+    return {binding.var.name: binding for block in module["main"].body.blocks for binding in block.bindings}
+
+
+def test_what_a_concatenation_joins_has_its_scale():
+    images = GENERATOR.standard_normal((4, 6, 8, 8)).astype(np.float32)
+    module = quantize(module_of(concatenated), images)
+    bindings, scales = named(module), module["main"].attrs["scales"]
+    # `again` joins `joined`, which joins the others: all of one scale, and no rescaling but the input's.
+    assert float(scales["small_requantized"]) == float(scales["large_requantized"])
+    assert float(scales["data_requantized"]) == float(scales["large_requantized"])
+    fields = [field.name for field in bindings["again"].value.args[0].fields]
+    assert fields == ["joined", "small_requantized"]
+    assert "joined_requantized" not in bindings
+
+
+def test_a_tensor_in_two_concatenations_is_rescaled_for_one():
+    def build(emit, x):
+        small = emit("small", op.nn.conv2d(x, weights(4, 6, 1, 1)))
+        larger = relax.const(5 * weights(4, 6, 1, 1).value.numpy())
+        first = emit("first", op.concat([small, emit("large", op.nn.conv2d(x, larger))], 1))
+        second = emit("second", op.concat([small, x], 1))
+        return emit(
+            "total",
+            op.add(
+                emit("left", op.nn.conv2d(first, weights(4, 8, 1, 1))),
+                emit("right", op.nn.conv2d(second, weights(4, 10, 1, 1))),
+            ),
+        )
+
+    images = GENERATOR.standard_normal((4, 6, 8, 8)).astype(np.float32)
+    module = quantize(module_of(build), images)
+    bindings, scales = named(module), module["main"].attrs["scales"]
+    assert {"small_requantized", "small_requantized_1"} <= set(bindings)
+    assert float(scales["small_requantized"]) != float(scales["small_requantized_1"])
+
+
+@pytest.mark.parametrize("scheme", ["fixed", "pow2"])
+def test_one_scale_for_all_data(scheme):
+    module = quantize(
+        digits().module, digits().calibration, scheme=scheme, data_scale="global", global_scale=6
+    )
+    real = 8 if scheme == "pow2" else 6
+    scales = {float(scale) for scale in module["main"].attrs["scales"].values()}
+    assert scales == {real / 128}
+    assert float(module["main"].attrs["input_scale"]) == real / 128
+
+
+SKIPPED = {
+    "first": ([0], {"conv1"}),
+    "last by name": (["dense"], {"dense"}),
+    "from both ends": ((0, -1, "conv3"), {"conv1", "conv3", "dense"}),
+    "one name": ("conv2", {"conv2"}),
+}
+
+
+@pytest.mark.parametrize("scheme", ["fixed", "pow2"])
+@pytest.mark.parametrize("case", SKIPPED)
+def test_a_skipped_layer_is_left_out_of_the_8_bits(case, scheme):
+    choice, skipped = SKIPPED[case]
+    module = quantize(digits().module, digits().calibration, scheme=scheme, skip_layers=choice)
+    for name, binding in named(module).items():
+        if name in ("conv1", "conv2", "conv3", "conv4", "dense"):
+            types = {str(operand.ty.dtype) for operand in binding.value.args}
+            assert types == ({"int32"} if name in skipped else {"int8"}), name
+            weight = binding.value.args[1].value.numpy()
+            assert (np.abs(weight).max() > 2**12) == (name in skipped)
+    inputs = quantize_input(module, digits().images)
+    scores = evaluate(module, inputs)
+    assert digits().accuracy(scores) >= 0.98
+    np.testing.assert_array_equal(built(module, inputs), scores)
+
+
+def test_the_list_of_skipped_layers_is_not_changed():
+    choice = [-1, 0]
+    quantize(digits().module, digits().calibration, skip_layers=choice)
+    assert choice == [-1, 0]
+
+
+def test_calibration_keeps_no_tensor():
+    """Of the largest tensors of a graph the range is kept, or a sample that does not grow with them."""
+    module = module_of(relu_of_data_and_of_the_sum, shape=(1, 6, 256, 256))
+    images = GENERATOR.standard_normal((3, 6, 256, 256)).astype(np.float32)
+    whole = calibrate(module["main"], images, values=False)
+    assert {values.size for values in whole.values()} == {2 * 3}
+    assert whole["data"].max() == images.max()
+    sampled = calibrate(module["main"], images, values=True)
+    assert all(2**16 < values.size <= 3 * (2 + SAMPLED) for values in sampled.values())
+    assert sampled["data"].max() == images.max()
+
+
+@pytest.mark.parametrize("power_of_two", [False, True])
+def test_scales_of_channels_by_the_maximum_are_those_of_each(power_of_two):
+    options = {"low": -127, "high": 127, "power_of_two": power_of_two, "method": "maximum"}
+    weight = GENERATOR.standard_normal((3, 5, 2, 2))
+    scales = choose_channel_scales(weight, 1, **options)
+    np.testing.assert_array_equal(scales, [choose_scale(weight[:, i], **options) for i in range(5)])
 
 
 @pytest.mark.parametrize("data_dtype", ["int8", "uint8"])
@@ -346,7 +502,7 @@ def named_twice():
 
 ERRORS = {
     "scheme": (one(convolved, scheme="affine"), "scheme 'affine' is none of fixed, pow2"),
-    "data_dtype": (one(convolved, data_dtype="int16"), "data_dtype 'int16' is none of int8, uint8"),
+    "data_dtype": (one(convolved, data_dtype="int16"), "data_dtype 'int16' is none of int8, uint8, mixed"),
     "rounding": (
         one(convolved, rounding="nearest"),
         "rounding of scheme 'fixed' 'nearest' is none of half_up",
@@ -363,7 +519,10 @@ ERRORS = {
         one(convolved, output_dtype="int4"),
         "output_dtype 'int4' is none of int8, uint8, int32",
     ),
-    "data_scale": (one(convolved, data_scale="kl"), "data_scale 'kl' is none of maximum, least_error"),
+    "data_scale": (
+        one(convolved, data_scale="kl"),
+        "data_scale 'kl' is none of maximum, least_error, global",
+    ),
     "weight_scale": (one(convolved, weight_scale="kl"), "weight_scale 'kl' is none of"),
     "uint8 input with a sign": (
         one(convolved, data_dtype="uint8"),
@@ -377,7 +536,7 @@ ERRORS = {
         one(convolved, output_dtype="uint8"),
         "'y' can be negative and cannot be uint8",
     ),
-    "operator": (one(op.exp), "'y' is relax.exp, which is not quantised; what is: relax.nn.conv2d"),
+    "operator": (one(op.exp), "'y' is relax.exp, which is not quantised; what is: relax.add"),
     "weight not constant": (one(lambda x: op.nn.conv2d(x, x)), "weight of 'y' must be a constant"),
     "weight not a matrix": (
         one(lambda x: op.matmul(x, weights(6, 8, 4))),
@@ -403,9 +562,20 @@ ERRORS = {
         lambda: quantize(module_of(huge_bias), CALIBRATION),
         "'bias' can reach [0-9]+, beyond int32",
     ),
-    "mean of pow2": (
-        one(lambda x: op.mean(x, axis=[1]), scheme="pow2"),
-        "'y' is a mean of 6 values; scheme 'pow2' only divides by powers of two",
+    "global_scale": (one(convolved, data_scale="global", global_scale=0), "global_scale 0.0 is not above 0"),
+    "skipped name": (one(convolved, skip_layers=["conv"]), "no layer 'conv'; there are y"),
+    "skipped index": (one(convolved, skip_layers=[1]), r"no layer 1; the 1 layers have indices -1\.\.0"),
+    "pad of uint8": (
+        one(lambda x: op.nn.pad(x, [0] * 6 + [1, 1], pad_value=-1), POSITIVE, data_dtype="uint8"),
+        "'y' can be negative and cannot be uint8",
+    ),
+    "average of windows of different sizes": (
+        one(lambda x: op.nn.avg_pool2d(x, (3, 3), (1, 1), (1, 1, 1, 1))),
+        "'y' averages windows of different sizes",
+    ),
+    "transposed layout": (
+        one(lambda x: op.nn.conv2d_transpose(x, weights(8, 4, 1, 1), data_layout="NHWC")),
+        "'y' must be NCHW by IOHW",
     ),
     "calibration shape": (
         one(convolved, CALIBRATION[:, :3]),

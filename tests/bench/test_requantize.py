@@ -187,7 +187,7 @@ ERRORS = {
         {"rounding": "nearest"},
         "rounding 'nearest' is none of half_up, half_even, double, floor",
     ),
-    "out_dtype": ({}, {"out_dtype": "int16"}, "out_dtype 'int16' is none of int8, uint8, int32"),
+    "out_dtype": ({}, {"out_dtype": "int16"}, "out_dtype 'int16' is none of int8, uint8, int4, uint4, int32"),
     "data dtype": ({"dtype": "int8"}, {}, "data must be int32, not int8"),
     "multiplier dtype": ({"multiplier": 1.0}, {}, "multiplier must be int32, not float32"),
     "shift dtype": ({"shift": 1.0}, {}, "shift must be int32, not float32"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tvm
+from tvm.s_tir import Schedule
 
 from kernels.hexagon import build, toolchain
 from kernels.hexagon.build import (
@@ -15,7 +16,6 @@ from kernels.hexagon.build import (
 )
 from kernels.hexagon.dense import dense_primfunc, schedule_dense
 from kernels.hexagon.machine_code import find_vrmpy
-from kernels.hexagon.vrmpy import intrinsic_for
 from simulators.hvx.qemu import FunctionServer, check_elf
 from tests.simulators.hvx_guest import needs_qemu, needs_toolchain
 
@@ -29,8 +29,9 @@ def small():
 @needs_qemu
 @needs_toolchain
 def test_one_elf_holds_functions_given_as_primfunc_module_and_schedule():
-    schedule = schedule_dense(small())
-    elf = build_elf({"a_schedule": schedule, "a_module": schedule.mod, "a_primfunc": small()})
+    scheduled = schedule_dense(small())
+    functions = {"a_schedule": Schedule(small()), "a_module": tvm.IRModule({"f": scheduled})}
+    elf = build_elf({**functions, "a_primfunc": scheduled})
     check_elf(elf)
     rng = np.random.default_rng(5)
     data = rng.integers(0, 256, SMALL[0]).astype(np.uint8)
@@ -107,10 +108,6 @@ def test_an_object_without_the_vrmpy_that_was_asked_for_is_an_error(monkeypatch)
 
 def test_the_plain_description_holds_no_vrmpy():
     assert find_vrmpy(compile_object({"plain": small()})) == []
-
-
-def test_an_intrinsic_is_registered_once_for_each_pair_of_dtypes():
-    assert intrinsic_for("uint8", "int8") == intrinsic_for("uint8", "int8") != intrinsic_for("uint8", "uint8")
 
 
 # ---- the tool chain ----

@@ -9,7 +9,9 @@ import pytest
 import tvm
 
 from kernels.vta import conv2d
-from kernels.vta.conv2d import Layer, choose_tile
+from kernels.vta.conv2d import choose_tile, needs
+from kernels.vta.epilogue import Extra
+from kernels.vta.layers import Convolution
 from kernels.vta.tensorir import conv2d_primfunc
 from simulators.vta import Config, Machine, isa, load
 from tests.kernels import vta_reference as reference
@@ -192,10 +194,17 @@ def test_onnxruntime_has_the_same_accumulators():
 def test_padding_is_done_by_the_loads():
     program = conv2d((1, 1, 8, 8, 1, 16), (1, 1, 3, 3, 16, 16), padding=(1, 1, 1, 1))
     loads = [each for each in isa.decode(program.insns) if isinstance(each, isa.Load)]
-    (data,) = [each for each in loads if each.memory_type == isa.Memory.INP]
-    assert (data.y_size, data.x_size) == (8, 8)
-    assert (data.y_pad_0, data.y_pad_1, data.x_pad_0, data.x_pad_1) == (1, 1, 1, 1)
-    assert program.counters["inp_load_nbytes"] == 8 * 8 * 16
+    data = [each for each in loads if each.memory_type == isa.Memory.INP]
+    for pad in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"):
+        assert {getattr(each, pad) for each in data} <= {0, 1}
+        assert any(getattr(each, pad) for each in data)
+    # Each part of the result is computed from two lines more than it has.
+    sizes = [
+        (each.y_size + each.y_pad_0 + each.y_pad_1, each.x_size + each.x_pad_0 + each.x_pad_1)
+        for each in data
+    ]
+    assert sum((high - 2) * (wide - 2) for high, wide in sizes) == 8 * 8
+    assert program.counters["inp_load_nbytes"] == sum(each.y_size * each.x_size for each in data) * 16
 
 
 @pytest.mark.parametrize(
@@ -299,12 +308,29 @@ def test_an_epilogue_step_that_vta_has_not_is_one_error(step, words):
             make((1, 1, 4, 4, 1, 16), (1, 1, 1, 1, 16, 16), epilogue=[("max", 0), step])
 
 
-def test_the_tile_keeps_weights_where_they_fit_and_never_exceeds_a_memory():
-    def tile(data, weight, padding=(1, 1, 1, 1), config=PYNQ):
-        return choose_tile(Layer.of(data, weight, (1, 1), padding, config), 1, config)
+TILES = {
+    "digits": ((256, 3, 4, 4), (3, 3, 3, 3), PYNQ),
+    "deep": ((1, 32, 7, 7), (32, 32, 3, 3), PYNQ),
+    "wide": ((1, 4, 56, 56), (4, 4, 3, 3), PYNQ),
+    "tiny": ((2, 4, 6, 6), (3, 4, 3, 3), TINY),
+}
 
-    digits = tile((256, 3, 4, 4, 1, 16), (3, 3, 3, 3, 16, 16))
-    assert (digits.outputs, digits.inputs, digits.rows, digits.columns) == (3, 3, 4, 4)
-    deep = tile((1, 32, 7, 7, 1, 16), (32, 32, 3, 3, 16, 16))
-    assert deep.outputs * deep.inputs * 9 <= 1024
-    assert deep.inputs * 9 * 9 <= 2048
+
+@pytest.mark.parametrize(("data", "weight", "config"), TILES.values(), ids=TILES)
+def test_a_tile_is_there_twice_and_fits(data, weight, config):
+    b, c = config.batch, config.block
+    layer = Convolution.of((*data, b, c), (*weight, c, c), (1, 1), (1, 1, 1, 1), config)
+    tile = choose_tile(layer, Extra(tensors=1), config)
+    assert tile.threads == 2
+    need = needs(layer, tile, Extra(tensors=1))
+    assert need["INP"] <= config.inp_depth
+    assert need["WGT"] <= config.wgt_depth
+    assert need["ACC"] <= config.acc_depth
+
+
+def test_weights_stay_where_they_fit():
+    layer = Convolution.of((256, 3, 4, 4, 1, 16), (3, 3, 3, 3, 16, 16), (1, 1), (1, 1, 1, 1), PYNQ)
+    tile = choose_tile(layer, Extra(tensors=1), PYNQ)
+    assert (tile.outputs, tile.inputs, tile.rows, tile.columns) == (3, 3, 4, 4)
+    program = conv2d((256, 3, 4, 4, 1, 16), (3, 3, 3, 3, 16, 16), padding=(1, 1, 1, 1))
+    assert program.counters["wgt_load_nbytes"] == 3 * 3 * 9 * 256

@@ -48,7 +48,9 @@ def test_a_fault_changes_one_instruction_and_the_result(plant, name):
     expected, clean = result(sound)
     got, report = result(faulty)
     assert clean.findings == []
-    assert report.findings == [], "the fault is in the numbers, not in the stream"
+    # A row of zeros less leaves one at the end of the tile to which nothing was written yet.
+    unwritten = {"uninitialised"} if plant is faults.drop_padding_row else set()
+    assert {each.kind for each in report.findings} <= unwritten, "the fault is in the numbers"
     assert np.count_nonzero(got != expected) > 5
     assert np.count_nonzero(got != expected) < expected.size / 2, "one tile differs, not all"
 
@@ -63,7 +65,8 @@ def test_what_each_fault_changes():
 
     before, after = change(faults.skip_gemm_uop)
     assert isinstance(before, isa.Gemm)
-    assert (after.uop_bgn, after.uop_end) == (before.uop_bgn + 1, before.uop_end)
+    assert after.uop_end == before.uop_end
+    assert after.uop_end - after.uop_bgn == (before.uop_end - before.uop_bgn) // 2
     before, after = change(faults.shift_by_one)
     assert isinstance(before, isa.Alu)
     assert (before.imm, after.imm) == (10, 11)
@@ -72,10 +75,15 @@ def test_what_each_fault_changes():
     assert (before.y_pad_0, after.y_pad_0) == (1, 0)
 
 
-def test_a_skipped_micro_op_is_missing_from_the_counter():
+def test_skipped_micro_ops_are_missing_from_the_counter():
     sound = conv_program("digits-1")
     report = result(faults.skip_gemm_uop(sound))[1]
-    assert load(sound).counters["gemm_counter"] - report.counters["gemm_counter"] == 8 * 8
+    largest = max(
+        each.iter_out * each.iter_in * (each.uop_end - each.uop_bgn)
+        for each in isa.decode(load(sound).insns)
+        if isinstance(each, isa.Gemm) and not each.reset
+    )
+    assert load(sound).counters["gemm_counter"] - report.counters["gemm_counter"] == largest // 2
 
 
 def test_a_shift_by_31_becomes_one_by_30():

@@ -18,6 +18,11 @@ def convolution(data, weight, strides, padding) -> np.ndarray:
 
 def epilogue(value: np.ndarray, steps, tensors) -> np.ndarray:
     """Applies the steps to (N, O, ...) int64; a tensor has one number for each (row of a batch block, O)."""
+    return (epilogue_wide(value, steps, tensors) & 255).astype(np.uint8).view(np.int8)
+
+
+def epilogue_wide(value: np.ndarray, steps, tensors) -> np.ndarray:
+    """The same, before the result loses its high bits."""
     for operation, named in steps:
         operand = named
         if isinstance(named, str):
@@ -35,7 +40,7 @@ def epilogue(value: np.ndarray, steps, tensors) -> np.ndarray:
                 value = np.maximum(value, operand)
             case "shr":
                 value = value >> operand
-    return (value & 255).astype(np.uint8).view(np.int8)
+    return value
 
 
 def pack_data(data: np.ndarray, batch: int, block: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from simulators.hvx import vrmpy
+from simulators.hvx import vdmpyhvsat, vrmpy
 from simulators.hvx.instructions import VRMPY_FORMS
 from simulators.hvx.qemu import FunctionServer
 from tests.simulators.hvx_guest import guest, needs_qemu, needs_toolchain
@@ -159,6 +159,13 @@ def executed():
                 instruction=ASSEMBLY[form].format(sign),
                 second="(u8 *)v->data + 128 * row" if v_lanes == 128 else "((u32 *)v->data)[row]",
             )
+    for suffix, sign in (("acc", "+="), ("plain", "=")):
+        functions[f"vdmpyhvsat_{suffix}"] = FUNCTION.format(
+            name=f"vdmpyhvsat_{suffix}",
+            load="{ v2 = vmem(%2+#0) }",
+            instruction=f"v0.w {sign} vdmpy(v1.h, v2.h):sat",
+            second="(u8 *)v->data + 128 * row",
+        )
     with FunctionServer(guest("".join(functions.values()), list(functions)), timeout=30) as server:
         yield server
 
@@ -172,3 +179,74 @@ def test_qemu_executes_what_the_model_says(executed, u_dtype, v_dtype, v_lanes, 
     out = np.zeros_like(acc)
     executed.call(f"{VRMPY_FORMS[u_dtype, v_dtype, v_lanes]}_{suffix}", [acc, u, v], out)
     assert np.array_equal(out, vrmpy(acc if suffix == "acc" else None, u, v))
+
+
+# ---- the instruction that saturates ----
+
+
+def halfwords(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Full-range random operands, after a row for every pair of corners."""
+    rng = np.random.default_rng(13)
+    acc = rng.integers(-(2**31), 2**31 - 1, (count, 32), dtype=np.int32, endpoint=True)
+    u, v = rng.integers(-(2**15), 2**15 - 1, (2, count, 64), dtype=np.int16, endpoint=True)
+    for row, (a, b) in enumerate(itertools.product((-(2**15), -1, 0, 1, 2**15 - 1), repeat=2)):
+        u[row], v[row] = a, b
+        acc[row] = np.resize(np.array(INT32_ENDS, dtype=np.int32), 32)
+    return acc, u, v
+
+
+@pytest.mark.parametrize("accumulate", [True, False], ids=["accumulating", "plain"])
+def test_each_lane_of_vdmpy_is_two_products_added_and_saturated(accumulate):
+    acc, u, v = halfwords(40)
+    result = vdmpyhvsat(acc if accumulate else None, u, v)
+    assert result.dtype == np.int32
+    for row, lane in itertools.product(range(40), range(32)):
+        total = int(acc[row, lane]) if accumulate else 0
+        total += sum(int(u[row, 2 * lane + k]) * int(v[row, 2 * lane + k]) for k in (0, 1))
+        assert result[row, lane] == min(max(total, -(2**31)), 2**31 - 1), (row, lane)
+
+
+def test_vdmpy_saturates_where_vrmpy_wraps():
+    acc = np.array([2**31 - 1] * 16 + [-(2**31)] * 16, np.int32)
+    sign = np.array([1] * 16 + [-1] * 16, np.int8)
+    ones = np.ones(64, np.int16)
+    assert np.array_equal(vdmpyhvsat(acc, ones, np.repeat(sign, 2).astype(np.int16)), acc)
+    assert (np.sign(vrmpy(acc, np.ones(128, np.uint8), np.repeat(sign, 4))) == -np.sign(acc)).all()
+
+
+@pytest.mark.parametrize(
+    ("acc", "u", "v"),
+    [
+        (None, np.zeros(64, np.int32), np.zeros(64, np.int16)),
+        (None, np.zeros(64, np.int16), np.zeros(32, np.int16)),
+        (np.zeros(32, np.int64), np.zeros(64, np.int16), np.zeros(64, np.int16)),
+        (np.zeros(64, np.int32), np.zeros(64, np.int16), np.zeros(64, np.int16)),
+    ],
+    ids=["int32", "32-lanes", "int64-accumulator", "64-accumulators"],
+)
+def test_operands_that_vdmpy_does_not_take_are_refused(acc, u, v):
+    with pytest.raises(ValueError, match="vdmpyhvsat"):
+        vdmpyhvsat(acc, u, v)
+
+
+@needs_qemu
+@needs_toolchain
+@pytest.mark.parametrize("suffix", ["acc", "plain"])
+def test_qemu_executes_the_saturating_vdmpy_of_the_model(executed, suffix):
+    acc, u, v = halfwords(2000)
+    out = np.zeros_like(acc)
+    executed.call(f"vdmpyhvsat_{suffix}", [acc, u, v], out)
+    assert np.array_equal(out, vdmpyhvsat(acc if suffix == "acc" else None, u, v))
+
+
+@pytest.mark.parametrize(("inputs", "wraps"), [(33025, False), (33026, True)])
+def test_sums_of_the_largest_products_wrap_from_33026_inputs(inputs, wraps):
+    """65025 * 33025 is the last product that fits int32."""
+    acc: np.ndarray | None = None
+    full = np.full(128, 255, np.uint8)
+    for _ in range(inputs // 4):
+        acc = vrmpy(acc, full, full)
+    rest = np.zeros((32, 4), np.uint8)
+    rest[:, : inputs % 4] = 255
+    acc = vrmpy(acc, rest.reshape(128), full)
+    assert (acc == 65025 * inputs - (2**32 if wraps else 0)).all()

@@ -198,6 +198,71 @@ def test_parallel_tasks_all_run_the_last_one_first(server):
     assert out[31] == 4
 
 
+def test_parallel_tasks_are_shuffled_by_a_seed(elf, server):
+    orders = set()
+    for seed in (1, 2, 3, 4, 5):
+        out = np.zeros(32, np.uint8)
+        with FunctionServer(elf, timeout=30) as shuffled:
+            shuffled.shuffle_tasks(seed)
+            shuffled.call("parallel", [small()], out)
+        assert sorted(out[1:5].tolist()) == [0, 1, 2, 3]
+        orders.add(tuple(out[1:5].tolist()))
+    assert len(orders) > 2
+    with pytest.raises(ValueError, match="a seed is 0"):
+        server.shuffle_tasks(-1)
+
+
+# ---- tensors that stay ----
+
+
+def test_resident_tensors_are_used_by_any_number_of_calls(elf):
+    if qemu.available() is not None:
+        pytest.skip(str(qemu.available()))
+    data = np.arange(300, dtype=np.int32).reshape(3, 100)
+    with FunctionServer(elf, timeout=30) as server:
+        first = server.upload(data)
+        second, third = (server.allocate(data.shape, np.int32) for _ in range(2))
+        assert (server.download(second).view(np.uint8) == 0xA5).all()
+        counters = server.call_resident("copy", [first, second])
+        assert counters == server.call_resident("copy", [second, third])
+        assert np.array_equal(server.download(third), data)
+        out = np.zeros_like(data)
+        assert server.call("copy", [data], out) == counters
+        assert np.array_equal(server.download(first), data)
+        server.call_resident("leave_unwritten", [first, third])
+        assert (server.download(third).view(np.uint8) == 0xA5).all()
+
+
+def test_a_function_that_fails_on_resident_tensors_leaves_them(elf):
+    if qemu.available() is not None:
+        pytest.skip(str(qemu.available()))
+    with FunctionServer(elf, timeout=30) as server:
+        kept, out = server.upload(small()), server.allocate((32,), np.uint8)
+        with pytest.raises(FunctionError, match="expected 3, got 4"):
+            server.call_resident("refuse", [kept, out])
+        with pytest.raises(FunctionError, match="wrote outside argument 1"):
+            server.call_resident("overrun", [kept, out])
+        server.call_resident("copy", [kept, out])  # what was overwritten around the tensors is poison again
+        assert np.array_equal(server.download(kept), small())
+
+
+def test_handles_that_are_not_valid_are_refused(elf, server):
+    mine = server.upload(small())
+    with FunctionServer(elf, timeout=30) as other, pytest.raises(ValueError, match="another server's"):
+        other.call_resident("copy", [mine, mine])
+    server.release()
+    with pytest.raises(ValueError, match="was released"):
+        server.download(mine)
+    with pytest.raises(ValueError, match="no room for 2147483648 bytes"):
+        server.allocate((2**31,), np.uint8)
+    with pytest.raises(ValueError, match="at least 1"):
+        server.allocate((0,), np.uint8)
+    with pytest.raises(ValueError, match="0 tensors"):
+        server.call_resident("copy", [])
+    with pytest.raises(ValueError, match="no function"):
+        server.call_resident("nonsense", [])
+
+
 # ---- counters ----
 
 
@@ -218,6 +283,9 @@ def test_executed_vrmpy_are_counted_exactly(elf, rows):
         assert counters["vrmpy"] == rows
         assert counters["hvx_instructions"] == 2 * rows
         assert counting.call("copy", [small()], small())["vrmpy"] == 0
+    with FunctionServer(elf, without_vrmpy=without_vrmpy(elf), timeout=30) as counting:
+        tensors = [counting.upload(np.zeros(rows, np.uint8)), counting.allocate((32,), np.int32)]
+        assert counting.call_resident("vrmpy", tensors)["vrmpy"] == rows
 
 
 # ---- a function that fails, on a server that goes on ----
@@ -258,7 +326,8 @@ def test_a_guest_that_dies_is_a_crash_with_its_status_and_last_output(elf, name,
         assert raised.value.stderr == "no good"
     else:
         said = re.fullmatch(
-            r"read_null: program counter (0x[0-9a-f]{8}), address 0x00000000", raised.value.stderr
+            r"read_null: program counter (0x[0-9a-f]{8}) in __tvm_ffi_read_null\+0x\w+, address 0x00000000",
+            raised.value.stderr,
         )
         assert said is not None
         assert 0 <= int(said[1], 16) - address_of(elf, "__tvm_ffi_read_null") < 64
@@ -281,8 +350,13 @@ def test_a_guest_that_hangs_is_killed_after_the_timeout(elf):
     server = FunctionServer(elf, timeout=2)
     pid = server._process.pid
     begin = time.monotonic()
-    with pytest.raises(ServerTimeout, match=r"did not answer within 2 s while executing hang"):
+    with pytest.raises(ServerTimeout, match=r"did not answer within 2 s while executing hang") as raised:
         server.call("hang", [small()], small())
+    said = re.fullmatch(
+        r"hang: program counter (0x[0-9a-f]{8}) in __tvm_ffi_hang\+0x\w+", raised.value.stderr
+    )
+    assert said is not None
+    assert 0 <= int(said[1], 16) - address_of(elf, "__tvm_ffi_hang") < 64
     assert time.monotonic() - begin < 20
     assert server.closed
     assert not is_running(pid)
@@ -319,7 +393,7 @@ def test_an_elf_that_ends_at_once_is_a_crash_while_starting():
 @needs_qemu
 @pytest.mark.parametrize(
     "change",
-    [("PROTOCOL_VERSION 1u", "PROTOCOL_VERSION 2u"), ("0x56585648u", "0x12345678u")],
+    [("PROTOCOL_VERSION 2u", "PROTOCOL_VERSION 3u"), ("0x56585648u", "0x12345678u")],
     ids=["version", "magic"],
 )
 def test_another_protocol_is_refused(change):
@@ -331,7 +405,7 @@ def test_another_protocol_is_refused(change):
     const u32 function_count = 0;
     """
     other = toolchain.link([toolchain.compile_c(source.replace(*change)), toolchain.compile_c(table)])
-    with pytest.raises(ProtocolError, match="this client speaks 0x56585648 version 1"):
+    with pytest.raises(ProtocolError, match="this client speaks 0x56585648 version 2"):
         FunctionServer(other, timeout=30)
 
 
@@ -341,6 +415,7 @@ def test_the_server_and_the_client_state_the_same_protocol():
     assert f"PROTOCOL_VERSION {qemu.PROTOCOL_VERSION}u" in source
     assert f"MAX_TENSORS {qemu.MAX_TENSORS}\n" in source
     assert f"MAX_DIMENSIONS {qemu.MAX_DIMENSIONS}\n" in source
+    assert f"MAX_RESIDENTS {qemu.MAX_RESIDENTS}\n" in source
 
 
 def test_without_qemu_the_reason_names_the_command_that_installs_it(monkeypatch, elf):

@@ -58,6 +58,10 @@ def dot(a_signed, b_signed):
     )
 
 
+def signed_24(a):
+    return ((a & 0xFFFFFF) ^ 0x800000) - 0x800000
+
+
 def dot_halves(a_signed, b_signed, half):
     def halves(a):
         return [((h ^ 0x8000) - 0x8000) if a_signed else h for h in (a & 0xFFFF, a >> 16 & 0xFFFF)]
@@ -194,6 +198,13 @@ for name, model in {
     CASES += [(f"setp.{name}.{t}", [t, t], "pred", model) for t in INTEGERS]
 for name, model in {"lo": lambda a, b: a < b, "hs": lambda a, b: a >= b}.items():
     CASES.append((f"setp.{name}.u32", ["u32", "u32"], "pred", model))
+CASES += [
+    ("add.sat.s32", ["s32", "s32"], "s32", lambda a, b: min(max(a + b, -(2**31)), 2**31 - 1)),
+    ("sub.sat.s32", ["s32", "s32"], "s32", lambda a, b: min(max(a - b, -(2**31)), 2**31 - 1)),
+    ("mul24.lo.u32", ["u32", "u32"], "u32", lambda a, b: (a % 2**24) * (b % 2**24)),
+    ("mul24.lo.s32", ["s32", "s32"], "s32", lambda a, b: signed_24(a) * signed_24(b)),
+]
+CASES += [(f"sad.{t}", [t, t, t], t, lambda a, b, c: c + abs(a - b)) for t in INTEGERS]
 for x, y in itertools.product(("u32", "s32"), repeat=2):
     c = "u32" if x == y == "u32" else "s32"
     CASES.append((f"dp4a.{x}.{y}", ["b32", "b32", c], c, dot(x == "s32", y == "s32")))
@@ -280,7 +291,7 @@ def test_integer_literals(literal, value):
 @pytest.mark.parametrize(
     ("name", "sources", "immediates", "message"),
     [
-        ("add.sat.s32", ["s32", "s32"], {}, "line 11: instruction add.sat.s32: modifier .sat"),
+        ("mad.sat.s32", ["s32", "s32"], {}, "line 11: instruction mad.sat.s32: modifier .sat"),
         ("mul.lo.f16", ["u32", "u32"], {}, "modifier .f16"),
         ("frobnicate.u32", ["u32"], {}, "no 'frobnicate'"),
         ("mul.s32", ["s32", "s32"], {}, "modifier .s32; supported: mul.lo"),

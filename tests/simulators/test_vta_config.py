@@ -47,8 +47,11 @@ def test_a_configuration_file_is_read_with_the_keys_that_mean_nothing_here():
         ({"LOG_BLOCK": "4"}, "LOG_BLOCK is '4', not a number from 0 to 30"),
         ({"LOG_BATCH": -1}, "LOG_BATCH is -1"),
         ({"LOG_ACC_BUFF_SIZE": 31}, "LOG_ACC_BUFF_SIZE is 31"),
-        ({"LOG_INP_WIDTH": 2}, "LOG_INP_WIDTH is 2, and only 3 is supported"),
-        ({"LOG_ACC_WIDTH": 4}, "LOG_ACC_WIDTH is 4, and only 5 is supported"),
+        ({"LOG_INP_WIDTH": 5}, "LOG_INP_WIDTH is 5, and 1 to 4 is supported"),
+        ({"LOG_WGT_WIDTH": 0}, "LOG_WGT_WIDTH is 0, and 1 to 4 is supported"),
+        ({"LOG_ACC_WIDTH": 3}, "LOG_ACC_WIDTH is 3, and 4 to 5 is supported"),
+        ({"LOG_INP_WIDTH": 4, "LOG_ACC_WIDTH": 4}, "numbers of 16 bits and accumulators of 16"),
+        ({"LOG_INP_WIDTH": 1, "LOG_BLOCK": 1}, "an element of INP is less than one byte"),
         ({"LOG_WGT_BUFF_SIZE": 8}, "LOG_WGT_BUFF_SIZE holds fewer than two elements of 256 bytes"),
         ({"LOG_BLOCK": 7, "LOG_WGT_BUFF_SIZE": 20}, "an element of WGT has 16384 bytes"),
         ({"LOG_INP_BUFF_SIZE": 22}, "LOG_INP_BUFF_SIZE holds 2^18 elements"),
@@ -64,8 +67,8 @@ def test_a_configuration_that_does_not_add_up_is_one_error(keys, words):
 
 
 def test_one_error_lists_all_that_is_wrong():
-    with pytest.raises(ValueError, match=r"LOG_INP_WIDTH.*; .*LOG_WGT_WIDTH"):
-        Config(LOG_INP_WIDTH=2, LOG_WGT_WIDTH=2)
+    with pytest.raises(ValueError, match=r"LOG_INP_BUFF_SIZE.*; .*LOG_WGT_BUFF_SIZE"):
+        Config(LOG_INP_BUFF_SIZE=3, LOG_WGT_BUFF_SIZE=8)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """What each instruction does, instruction by instruction, and what the machine notices."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from simulators.vta import Config, Machine, isa
 from simulators.vta.isa import Alu, AluOpcode, Finish, Gemm, Load, Memory, Store, Uop
+from tests.simulators.vta_streams import serialised
 
 PAGE = 4096
 UOPS_AT = 0x8000
@@ -32,6 +35,13 @@ def load(memory: Memory, address: int, count: int, *, sram: int = 0, **keys) -> 
 def store(address: int, count: int, *, sram: int = 0, **keys) -> Store:
     sizes = {"y_size": 1, "x_size": count, "x_stride": count} | keys
     return Store(memory_type=Memory.OUT, sram_base=sram, dram_base=address // 16, **sizes)
+
+
+def used() -> Machine:
+    """A machine whose memories were all written by a program before."""
+    machine = Machine()
+    machine.sram.define()
+    return machine
 
 
 def run(machine: Machine, stream, dram: np.ndarray):
@@ -66,11 +76,13 @@ CORNERS = np.array(
 def test_load_writes_zeros_around_its_rows(pads, before, after):
     tensor = RNG.integers(1, 128, (5, 7, 1, 16)).astype(np.int8)
     dram = dram_of({PAGE: tensor})
-    machine = Machine()
+    machine = used()
     machine.sram.inp[:] = 99
     keys = dict(zip(("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"), pads, strict=True))
     report = run(
-        machine, [load(Memory.INP, PAGE + 16, 3, sram=4, y_size=5, x_stride=7, **keys), Finish()], dram
+        machine,
+        serialised([load(Memory.INP, PAGE + 16, 3, sram=4, y_size=5, x_stride=7, **keys), Finish()]),
+        dram,
     )
     expected = np.pad(tensor[:, 1:4], ((before[0], after[0]), (before[1], after[1]), (0, 0), (0, 0))).reshape(
         -1, 1, 16
@@ -83,11 +95,11 @@ def test_load_writes_zeros_around_its_rows(pads, before, after):
 
 
 def test_a_load_of_no_rows_writes_its_zeros_and_a_load_of_no_columns_nothing():
-    machine = Machine()
+    machine = used()
     machine.sram.inp[:] = 99
     rows = load(Memory.INP, PAGE, 3, y_size=0, y_pad_0=2)
     columns = load(Memory.INP, 0, 0, sram=2040, y_size=50, y_pad_0=2, x_pad_0=2)
-    report = run(machine, [rows, columns, Finish()], dram_of())
+    report = run(machine, serialised([rows, columns, Finish()]), dram_of())
     assert (machine.sram.inp[:6] == 0).all()
     assert (machine.sram.inp[6:] == 99).all()
     assert report.findings == []
@@ -109,7 +121,7 @@ def test_every_memory_is_loaded_with_its_own_element(memory, dtype, shape, attri
     limits = np.iinfo(dtype)
     tensor = RNG.integers(limits.min, limits.max + 1, shape).astype(dtype)
     tensor.flat[:2] = limits.min, limits.max
-    machine = Machine()
+    machine = used()
     report = run(machine, [load(memory, PAGE, 6, sram=3), Finish()], dram_of({PAGE: tensor}))
     np.testing.assert_array_equal(getattr(machine.sram, attribute)[3:9], tensor)
     assert report.counters == dict.fromkeys(report.counters, 0) | {counter: tensor.nbytes}
@@ -149,7 +161,7 @@ def test_rows_of_a_store_that_overlap_are_written_in_order():
         store(2 * PAGE, 3, y_size=2, x_stride=1, pop_prev=True, push_prev=True),
         Finish(pop_next=True),
     ]
-    assert run(Machine(), stream, dram).findings == []
+    assert run(used(), stream, dram).findings == []
     stored = dram[2 * PAGE : 2 * PAGE + 64].view(np.int8).reshape(4, 16)
     np.testing.assert_array_equal(stored, tensor[[0, 3, 4, 5]])
 
@@ -158,7 +170,7 @@ def test_rows_of_a_store_that_overlap_are_written_in_order():
 
 
 def _gemm_machine(dtype_range=(-128, 128)) -> Machine:
-    machine = Machine()
+    machine = used()
     machine.sram.inp[:] = RNG.integers(*dtype_range, machine.sram.inp.shape)
     machine.sram.wgt[:] = RNG.integers(*dtype_range, machine.sram.wgt.shape)
     machine.sram.acc[:] = RNG.integers(-(2**31), 2**31, machine.sram.acc.shape)
@@ -245,7 +257,7 @@ def test_gemm_adds_every_product_modulo_2_to_the_32(gemm, uops):
 
 @pytest.mark.parametrize(("value", "product"), [(-128, 2**14), (127, 16129)], ids=["lowest", "highest"])
 def test_gemm_is_exact_where_every_product_is_the_largest(value, product):
-    machine = Machine()
+    machine = used()
     machine.sram.inp[:] = value
     machine.sram.wgt[:] = value
     # Odd sums, so that a float which had to round would show.
@@ -291,7 +303,7 @@ def test_loops_of_more_iterations_than_one_plan_holds():
 
 
 def test_a_running_sum_that_is_cut_into_plans_goes_on_where_it_stopped(monkeypatch):
-    machine = Machine()
+    machine = used()
     machine.sram.acc[:] = RNG.integers(-(2**31), 2**31, machine.sram.acc.shape)
     alu = _alu(AluOpcode.ADD, uop_end=2, iter_out=7, iter_in=5, dst_out=2, dst_in=1, src_out=1, src_in=3)
     uops = (Uop(7, 8), Uop(3, 9))
@@ -352,7 +364,7 @@ IMMEDIATES = [
     ("opcode", "immediate"), IMMEDIATES, ids=[f"{opcode.name}-{number}" for opcode, number in IMMEDIATES]
 )
 def test_alu_with_an_immediate(opcode, immediate):
-    machine = Machine()
+    machine = used()
     machine.sram.acc[:4, 0] = RNG.permuted(np.tile(CORNERS, (4, 1)), axis=1)
     alu = _alu(opcode, use_imm=True, imm=immediate, iter_in=3, dst_in=1, src_in=1)
     expected = _alu_expected(machine.sram.acc, alu, (Uop(0, 1),))
@@ -364,7 +376,7 @@ def test_alu_with_an_immediate(opcode, immediate):
 
 @pytest.mark.parametrize("opcode", list(AluOpcode), ids=lambda opcode: opcode.name)
 def test_alu_with_a_tensor(opcode):
-    machine = Machine()
+    machine = used()
     machine.sram.acc[:16, 0] = CORNERS
     operands = np.arange(-16, 16) if opcode == AluOpcode.SHR else CORNERS
     machine.sram.acc[100:116, 0] = RNG.choice(operands, (16, 16))
@@ -397,7 +409,7 @@ ORDERS = {
 
 @pytest.mark.parametrize(("alu", "uops"), ORDERS.values(), ids=ORDERS)
 def test_alu_iterations_see_what_earlier_ones_wrote(alu, uops):
-    machine = Machine()
+    machine = used()
     limit = 20 if alu.alu_opcode == AluOpcode.SHR else 2**31
     machine.sram.acc[:] = RNG.integers(-limit, limit, machine.sram.acc.shape)
     expected = _alu_expected(machine.sram.acc, alu, uops)
@@ -408,7 +420,7 @@ def test_alu_iterations_see_what_earlier_ones_wrote(alu, uops):
 @pytest.mark.parametrize("shift", [32, 33, 32767, -32, -32768])
 @pytest.mark.parametrize("tensor", [False, True], ids=["immediate", "tensor"])
 def test_a_shift_beyond_31_leaves_signs_or_zeros_and_is_reported(shift, tensor):
-    machine = Machine()
+    machine = used()
     machine.sram.acc[0, 0] = CORNERS
     machine.sram.acc[1] = shift
     alu = _alu(AluOpcode.SHR, use_imm=not tensor, imm=shift)
@@ -450,7 +462,7 @@ def _relay_dram() -> np.ndarray:
 
 
 def test_a_program_with_its_tokens_runs_and_leaves_none():
-    machine, dram = Machine(), _relay_dram()
+    machine, dram = used(), _relay_dram()
     report = run(machine, _relay(), dram)
     assert report.findings == []
     np.testing.assert_array_equal(dram[0x3000:0x3010], np.arange(1, 17))
@@ -510,7 +522,7 @@ def test_a_missing_token_is_a_deadlock_that_says_who_waits_for_whom(change, kind
     ids=["load-to-compute", "compute-to-load", "store-to-compute", "compute-to-store"],
 )
 def test_a_surplus_token_is_a_warning_and_stays_until_reset(change, queue):
-    machine = Machine()
+    machine = used()
     stream = _relay(**change)
     if queue == "store→compute":
         # Without its pop FINISH might come first; behind the STORE it does not.
@@ -525,16 +537,17 @@ def test_a_surplus_token_is_a_warning_and_stays_until_reset(change, queue):
 
 
 def test_a_surplus_token_lets_the_next_program_go_on():
-    machine = Machine()
+    machine = used()
     run(machine, _relay(gemm={}), _relay_dram())
-    assert run(machine, _relay(load={}), _relay_dram()).findings == []
+    report = run(machine, _relay(load={}), _relay_dram())
+    assert set(kinds(report)) == {("hazard", "error")}, "no deadlock, but the GEMM waits for nothing"
 
 
 def test_sram_persists_between_runs_until_reset():
-    machine = Machine()
+    machine = used()
     dram = dram_of({PAGE: np.arange(16, dtype=np.int32)})
     run(machine, [load(Memory.ACC, PAGE, 1), Finish()], dram)
-    stream = [store(0x3000, 1), Finish()]
+    stream = serialised([store(0x3000, 1), Finish()])
     run(machine, stream, dram)
     np.testing.assert_array_equal(dram[0x3000:0x3010], np.arange(16))
     machine.reset()
@@ -658,7 +671,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("instruction", "kind", "words"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_instruction_is_found_and_changes_nothing(instruction, kind, words):
-    machine = Machine()
+    machine = used()
     machine.sram.acc[:] = 5
     dram = dram_of(uops=(Uop(0, 0, 0),))
     before = dram.copy()
@@ -682,15 +695,23 @@ def test_an_empty_loop_checks_no_index():
 
 
 def test_finish_may_wait():
-    assert run(Machine(), [store(PAGE, 1, push_prev=True), Finish(pop_next=True)], dram_of()).findings == []
+    assert run(used(), [store(PAGE, 1, push_prev=True), Finish(pop_next=True)], dram_of()).findings == []
 
 
 # Arguments -------------------------------------------------------------------------------------------
 
 
-def test_another_profile_is_an_error_that_names_what_is_supported():
-    with pytest.raises(ValueError, match="no VTA profile 'hls'; supported: fsim"):
-        Machine(Config(), profile="hls")
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"profile": "vivado"}, "no VTA profile 'vivado'; supported: fsim, hls, chisel, opencl, vtapp"),
+        ({"schedule": "fair"}, "no VTA schedule 'fair'; supported: stream, random, adversarial"),
+    ],
+    ids=["profile", "schedule"],
+)
+def test_another_profile_or_schedule_is_an_error_that_names_what_is_supported(keys, words):
+    with pytest.raises(ValueError, match=words):
+        Machine(Config(), **keys)
 
 
 def _read_only() -> np.ndarray:
@@ -718,3 +739,19 @@ def test_a_dram_that_is_no_writable_byte_array_is_an_error(dram):
 def test_instructions_that_are_no_words_are_an_error():
     with pytest.raises(ValueError, match=r"instructions are uint64\[n, 2\]"):
         Machine().run(np.zeros((1, 4), np.uint32), dram_of())
+
+
+def test_an_instruction_of_many_iterations_takes_bounded_memory(monkeypatch):
+    """2^17 iterations in pieces of 2^10: the indices of all at once would be three arrays of 1 MiB."""
+    machine = used()
+    machine.sram.inp[1], machine.sram.wgt[2] = 1, 3
+    gemm = Gemm(uop_bgn=0, uop_end=1, iter_out=1 << 4, iter_in=1 << 13)
+    dram = dram_of(uops=(Uop(0, 1, 2),))
+    monkeypatch.setattr("simulators.vta.compute.PIECE", 1 << 10)
+    tracemalloc.start()
+    report = run(machine, [load(Memory.UOP, UOPS_AT, 1), gemm, Finish()], dram)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (machine.sram.acc[0] == 48 << 17).all()
+    assert report.counters["gemm_counter"] == 1 << 17
+    assert peak < 2 << 20

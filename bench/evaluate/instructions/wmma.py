@@ -1,4 +1,4 @@
-"""HWNC convolution and dense layers as WMMA instructions of m8n32k16 (docs/tensorcore.md)."""
+"""HWNC convolution and dense layers as WMMA instructions, tile by tile (docs/tensorcore.md)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.evaluate.instructions.windows import taps
+from bench.evaluate.int4 import operands
 from bench.evaluate.registry import Evaluator, OperatorCall
 from simulators.wmma import mma
 
-M, N, K = 8, 32, 16
+# (m, n, k) by the layout of the packed weight.
+CONVOLUTION_TILES = {"HWOI32o16i": (8, 32, 16), "HWOI8o32i": (8, 8, 32)}
+DENSE_TILES = {"NK32n16k": (8, 32, 16), "NK8n32k": (8, 8, 32)}
 
 
 def conv2d(call: OperatorCall) -> np.ndarray:
-    """HWNC data and HWOI32o16i weights, accumulated tile by tile: int32 (OH, OW, N, O)."""
-    if call.attributes["kernel_layout"] != f"HWOI{N}o{K}i":
+    """HWNC data and packed weights, accumulated tile by tile: int32 (OH, OW, N, O)."""
+    tile = CONVOLUTION_TILES.get(call.attributes["kernel_layout"])
+    if tile is None:
         return call.default()
-    data, weight = call.arguments
+    m, n, k = tile
+    data, weight = operands(call)
     assert call.shape is not None
     out_height, out_width, batch, channels = call.shape
     kernel_height, kernel_width, out_tiles, in_tiles = weight.shape[:4]
-    accumulator = np.zeros((out_height, out_width, batch // M, out_tiles, M, N), np.int32)
+    accumulator = np.zeros((out_height, out_width, batch // m, out_tiles, m, n), np.int32)
     for y, x, window in taps(call, data, (kernel_height, kernel_width), (out_height, out_width), axes=(0, 1)):
-        tiles = window.reshape(out_height, out_width, batch // M, M, in_tiles, K)
+        tiles = window.reshape(out_height, out_width, batch // m, m, in_tiles, k)
         for step in range(in_tiles):
             a = tiles[:, :, :, None, :, step, :]
             b = weight[y, x, :, step].swapaxes(-1, -2)
@@ -32,16 +37,22 @@ def conv2d(call: OperatorCall) -> np.ndarray:
 
 
 def dense(call: OperatorCall) -> np.ndarray:
-    """Data NC and weights NK32n16k: int32 (N, units)."""
-    if call.attributes["weight_layout"] != f"NK{N}n{K}k":
+    """Data NC and packed weights: int32 (N, units)."""
+    tile = DENSE_TILES.get(call.attributes["weight_layout"])
+    if tile is None:
         return call.default()
-    data, weight = call.arguments
+    m, n, k = tile
+    data, weight = operands(call)
     out_tiles, in_tiles = weight.shape[:2]
-    rows = data.reshape(-1, M, in_tiles, K)
-    accumulator = np.zeros((rows.shape[0], out_tiles, M, N), np.int32)
+    rows = data.reshape(-1, m, in_tiles, k)
+    accumulator = np.zeros((rows.shape[0], out_tiles, m, n), np.int32)
     for step in range(in_tiles):
         accumulator = mma(rows[:, None, :, step], weight[:, step].swapaxes(-1, -2), accumulator)
-    return accumulator.swapaxes(1, 2).reshape(data.shape[0], out_tiles * N)
+    return accumulator.swapaxes(1, 2).reshape(data.shape[0], out_tiles * n)
 
 
-OVERRIDES: Mapping[str, Evaluator] = {"relax.nn.conv2d": conv2d, "bitexact.dense": dense}
+OVERRIDES: Mapping[str, Evaluator] = {
+    "bitexact.conv2d": conv2d,
+    "bitexact.dense": dense,
+    "relax.nn.conv2d": conv2d,
+}

@@ -5,19 +5,22 @@
 #include "server.h"
 
 #define PROTOCOL_MAGIC 0x56585648u /* "HVXV" */
-#define PROTOCOL_VERSION 1u
+#define PROTOCOL_VERSION 2u
 #define ARENA_BYTES (1u << 30)
 #define MAX_TENSORS 16
 #define MAX_DIMENSIONS 8
+#define MAX_RESIDENTS 8192
 #define ALIGNMENT 128u /* one HVX vector */
 #define GUARD 128u     /* bytes of poison on either side of a tensor */
 #define POISON 0xA5
 #define PARALLEL_TASKS 4
+#define MAX_TASKS 64
 #define ERROR_BYTES 2048u
 
+enum { REQUEST_CALL = 1, REQUEST_UPLOAD = 2, REQUEST_DOWNLOAD = 3, REQUEST_RELEASE = 4, REQUEST_TASK_ORDER = 5 };
 enum { STATUS_OK = 0, STATUS_FUNCTION_ERROR = 1, STATUS_OUT_OF_BOUNDS = 2 };
-enum { FLAG_SENT = 1, FLAG_RETURNED = 2 };
-enum { EXIT_PROTOCOL = 70, EXIT_CHANNEL = 71, EXIT_NO_MEMORY = 72 };
+enum { FLAG_SENT = 1, FLAG_RETURNED = 2, FLAG_RESIDENT = 4 };
+enum { EXIT_PROTOCOL = 70, EXIT_CHANNEL = 71, EXIT_NO_MEMORY = 72, EXIT_HANG = 73 };
 /* Words of siginfo_t, and of ucontext_t: 6 of its head, then r0 to r31, sa0, lc0, sa1, lc1, m0, m1, usr,
  * p3:0, gp, ugp, pc. */
 enum { INFORMATION_ADDRESS = 3, CONTEXT_PC = 6 + 42 };
@@ -68,21 +71,23 @@ static void send_all(const void *from, u32 count) {
 
 /* ---- what compilers expect of a C library ---- */
 
+typedef i32 vector __attribute__((vector_size(128), aligned(1), may_alias)); /* at any address */
+
 void *memset(void *to, int value, u32 count) {
   u8 *byte = to;
-  u64 words = (u64)(u8)value * 0x0101010101010101ull;
-  while (count != 0 && ((u32)byte & 7u) != 0) *byte++ = (u8)value, count--;
-  for (; count >= 8; count -= 8, byte += 8) *(u64 *)byte = words;
+  i32 word = (i32)((u8)value * 0x01010101u);
+  vector words = (vector){0} + word;
+  for (; count >= sizeof words; count -= sizeof words, byte += sizeof words) *(vector *)byte = words;
   while (count-- != 0) *byte++ = (u8)value;
   return to;
 }
 
 void *memcpy(void *to, const void *from, u32 count) {
-  u8 *out = to;
-  const u8 *in = from;
-  if ((((u32)out | (u32)in) & 7u) == 0)
-    for (; count >= 8; count -= 8, out += 8, in += 8) *(u64 *)out = *(const u64 *)in;
-  while (count-- != 0) *out++ = *in++;
+  u8 *target = to;
+  const u8 *source = from;
+  for (; count >= sizeof(vector); count -= sizeof(vector), target += sizeof(vector), source += sizeof(vector))
+    *(vector *)target = *(const vector *)source;
+  while (count-- != 0) *target++ = *source++;
   return to;
 }
 
@@ -94,16 +99,84 @@ void *memmove(void *to, const void *from, u32 count) {
   return to;
 }
 
+void *__hexagon_memcpy_likely_aligned_min32bytes_mult8bytes(void *to, const void *from, u32 count) {
+  return memcpy(to, from, count);
+}
+
 static u32 text_length(const char *text) {
   u32 length = 0;
   while (text[length] != 0) length++;
   return length;
 }
 
-/* ---- memory: one arena, emptied before each call ---- */
+/* Division of 32-bit integers, which Hexagon has no instruction for; parallel loops divide their extents.
+ * The quotient and remainder of zero and of -2^31 / -1 are as undefined as in C. */
+static u32 divide(u32 number, u32 by, u32 *remainder) {
+  u32 quotient = 0, rest = 0;
+  for (i32 bit = 31 - __builtin_clz(number | 1); bit >= 0; bit--) {
+    rest = rest << 1 | (number >> bit & 1);
+    quotient <<= 1;
+    if (rest >= by) rest -= by, quotient |= 1;
+  }
+  *remainder = rest;
+  return quotient;
+}
+
+static u32 magnitude(i32 number) { return number < 0 ? 0u - (u32)number : (u32)number; }
+
+u32 __hexagon_udivsi3(u32 number, u32 by) {
+  u32 rest;
+  return divide(number, by, &rest);
+}
+
+u32 __hexagon_umodsi3(u32 number, u32 by) {
+  u32 rest;
+  divide(number, by, &rest);
+  return rest;
+}
+
+i32 __hexagon_divsi3(i32 number, i32 by) {
+  u32 quotient = __hexagon_udivsi3(magnitude(number), magnitude(by));
+  return (i32)((number < 0) != (by < 0) ? 0u - quotient : quotient);
+}
+
+i32 __hexagon_modsi3(i32 number, i32 by) {
+  u32 rest = __hexagon_umodsi3(magnitude(number), magnitude(by));
+  return (i32)(number < 0 ? 0u - rest : rest);
+}
+
+/* ---- counters ---- */
+
+typedef struct {
+  u32 packets, instructions, hvx_instructions;
+} counters;
+
+/* QEMU's own counters, the control registers c20, c21 and c22, which assemblers do not name:
+ * the words are r0 = c20, r1 = c21, r2 = c22, each in a packet of its own. */
+static inline __attribute__((always_inline)) counters read_counters(void) {
+  register u32 r0 __asm__("r0");
+  register u32 r1 __asm__("r1");
+  register u32 r2 __asm__("r2");
+  __asm__ volatile(".word 0x6a14c000\n.word 0x6a15c001\n.word 0x6a16c002" : "=r"(r0), "=r"(r1), "=r"(r2)::"memory");
+  return (counters){r0, r1, r2};
+}
+
+static counters difference(counters after, counters before) {
+  return (counters){after.packets - before.packets, after.instructions - before.instructions,
+                    after.hvx_instructions - before.hvx_instructions};
+}
+
+static counters sum(counters a, counters b) {
+  return (counters){a.packets + b.packets, a.instructions + b.instructions, a.hvx_instructions + b.hvx_instructions};
+}
+
+/* What the server itself executed during the call: poisoning workspaces is no work of the function. */
+static counters spent_by_server;
+
+/* ---- memory: one arena, emptied before each call but for the resident tensors at its end ---- */
 
 static u8 *arena;
-static u32 arena_used;
+static u32 arena_used, arena_end = ARENA_BYTES;
 
 static void empty_arena(void) {
   memset(arena, POISON, GUARD);
@@ -114,11 +187,46 @@ static void empty_arena(void) {
  * next block; null where the arena is full. */
 static u8 *allocate(u64 count) {
   u64 rounded = (count + ALIGNMENT - 1) & ~(u64)(ALIGNMENT - 1);
-  if (rounded + GUARD > ARENA_BYTES - arena_used) return 0;
+  if (rounded + GUARD > arena_end - arena_used) return 0;
   u8 *block = arena + arena_used;
   memset(block, POISON, (u32)rounded + GUARD);
   arena_used += (u32)rounded + GUARD;
   return block;
+}
+
+typedef struct {
+  u8 *data;
+  u32 bytes;
+} resident;
+
+static resident residents[MAX_RESIDENTS];
+static u32 resident_count;
+
+/* A poisoned block that stays until all are released, with guards on both sides; null where there is no room. */
+static resident *make_resident(u32 bytes) {
+  u64 rounded = ((u64)bytes + ALIGNMENT - 1) & ~(u64)(ALIGNMENT - 1);
+  if (resident_count == MAX_RESIDENTS || rounded + 3 * GUARD > arena_end) return 0;
+  arena_end -= (u32)rounded + 2 * GUARD;
+  memset(arena + arena_end, POISON, (u32)rounded + 2 * GUARD);
+  resident *made = &residents[resident_count++];
+  *made = (resident){arena + arena_end + GUARD, bytes};
+  return made;
+}
+
+static resident *find_resident(u32 handle) {
+  if (handle >= resident_count) leave(EXIT_PROTOCOL);
+  return &residents[handle];
+}
+
+static void restore_guards(u8 *block, u32 count) {
+  u32 rounded = (count + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+  memset(block - GUARD, POISON, GUARD);
+  memset(block + count, POISON, rounded - count + GUARD);
+}
+
+static void release_residents(void) {
+  resident_count = 0;
+  arena_end = ARENA_BYTES;
 }
 
 static i32 guards_hold(const u8 *block, u32 count) {
@@ -156,11 +264,13 @@ void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {
 
 static void *allocate_workspace(i32 type, i32 id, u64 count, i32 code_hint, i32 bits_hint) {
   (void)type, (void)id, (void)code_hint, (void)bits_hint;
+  counters before = read_counters();
   void *block = allocate(count);
   if (block == 0) {
     error_length = 0;
     append_error("MemoryError: the workspace does not fit into what is left of the arena");
   }
+  spent_by_server = sum(spent_by_server, difference(read_counters(), before));
   return block;
 }
 
@@ -177,11 +287,28 @@ typedef struct {
 
 typedef i32 parallel_task(i32 task, parallel_environment *environment, void *closure);
 
-/* One after the other, the last one first: a loop that only works in order gives wrong results. */
+static u32 task_seed; /* 0: the last task first */
+
+static u32 next_random(void) {
+  static u32 state;
+  if (state == 0) state = task_seed;
+  state ^= state << 13, state ^= state >> 17, state ^= state << 5; /* Marsaglia's xorshift */
+  return state;
+}
+
+/* One after the other, in an order that is not theirs: a loop that only works in order gives wrong results. */
 static i32 launch_parallel(parallel_task *run, void *closure, i32 tasks) {
-  parallel_environment environment = {0, tasks > 0 ? tasks : PARALLEL_TASKS};
-  for (i32 task = environment.num_task - 1; task >= 0; task--) {
-    i32 status = run(task, &environment, closure);
+  i32 count = tasks > 0 ? tasks : PARALLEL_TASKS;
+  if (count > MAX_TASKS) count = MAX_TASKS;
+  parallel_environment environment = {0, count};
+  i32 order[MAX_TASKS];
+  for (i32 i = 0; i < count; i++) order[i] = count - 1 - i;
+  for (i32 i = task_seed != 0 ? count - 1 : 0; i > 0; i--) {
+    i32 other = (i32)(next_random() % (u32)(i + 1)), kept = order[i];
+    order[i] = order[other], order[other] = kept;
+  }
+  for (i32 i = 0; i < count; i++) {
+    i32 status = run(order[i], &environment, closure);
     if (status != 0) return status;
   }
   return 0;
@@ -210,48 +337,51 @@ static void complain_in_hexadecimal(u32 value) {
   complain(digits);
 }
 
-/* Returns to the same instruction, which then ends the process, as the handler is used once. */
-static void on_fatal_signal(i32 number, const u32 *information, const u32 *context) {
-  (void)number;
+static void say_where(const u32 *context) {
   complain(running);
   complain(": program counter ");
   complain_in_hexadecimal(context[CONTEXT_PC]);
+}
+
+/* Returns to the same instruction, which then ends the process, as the handler is used once. */
+static void on_fatal_signal(i32 number, const u32 *information, const u32 *context) {
+  (void)number;
+  say_where(context);
   complain(", address ");
   complain_in_hexadecimal(information[INFORMATION_ADDRESS]);
   complain("\n");
 }
 
-static void watch_signals(void) {
-  static const i32 fatal[] = {4 /* illegal instruction */, 7 /* bus error */, 11 /* segmentation fault */};
+/* The client gave up waiting. */
+static void on_alarm(i32 number, const u32 *information, const u32 *context) {
+  (void)number, (void)information;
+  say_where(context);
+  complain("\n");
+  leave(EXIT_HANG);
+}
+
+static void handle_signal(i32 number, void (*handler)(i32, const u32 *, const u32 *)) {
   struct {
     void (*handler)(i32, const u32 *, const u32 *);
     u32 flags;
     u64 blocked;
-  } action = {on_fatal_signal, 0x80000004u /* once, with information */, 0};
-  for (u32 i = 0; i < sizeof fatal / sizeof *fatal; i++)
-    system_call(SYS_RT_SIGACTION, (u32)fatal[i], (u32)&action, 0, sizeof action.blocked, 0, 0);
+  } action = {handler, 0x80000004u /* once, with information */, 0};
+  system_call(SYS_RT_SIGACTION, (u32)number, (u32)&action, 0, sizeof action.blocked, 0, 0);
+}
+
+static void watch_signals(void) {
+  handle_signal(4 /* illegal instruction */, on_fatal_signal);
+  handle_signal(7 /* bus error */, on_fatal_signal);
+  handle_signal(11 /* segmentation fault */, on_fatal_signal);
+  handle_signal(14 /* alarm */, on_alarm);
 }
 
 /* ---- one call ---- */
 
 typedef struct {
-  u32 packets, instructions, hvx_instructions;
-} counters;
-
-/* QEMU's own counters, the control registers c20, c21 and c22, which assemblers do not name:
- * the words are r0 = c20, r1 = c21, r2 = c22, each in a packet of its own. */
-static inline __attribute__((always_inline)) counters read_counters(void) {
-  register u32 r0 __asm__("r0");
-  register u32 r1 __asm__("r1");
-  register u32 r2 __asm__("r2");
-  __asm__ volatile(".word 0x6a14c000\n.word 0x6a15c001\n.word 0x6a16c002" : "=r"(r0), "=r"(r1), "=r"(r2)::"memory");
-  return (counters){r0, r1, r2};
-}
-
-typedef struct {
   u32 type; /* code | bits << 8 */
   u32 flags;
-  u32 bytes;
+  u32 bytes; /* of a resident tensor its handle, until the call is read */
   u32 ndim;
 } tensor_header;
 
@@ -287,7 +417,7 @@ static void reply(i32 status, counters spent, u32 count) {
   send_all(error_text, error_length);
   if (status != STATUS_OK) return;
   for (u32 i = 0; i < count; i++)
-    if (headers[i].flags & FLAG_RETURNED) send_all(tensors[i].data, headers[i].bytes);
+    if ((headers[i].flags & (FLAG_RETURNED | FLAG_RESIDENT)) == FLAG_RETURNED) send_all(tensors[i].data, headers[i].bytes);
 }
 
 static void serve_call(u32 function, u32 count) {
@@ -296,6 +426,13 @@ static void serve_call(u32 function, u32 count) {
   error_length = 0;
   for (u32 i = 0; i < count; i++) receive_tensor_header(i);
   for (u32 i = 0; i < count; i++) {
+    if (headers[i].flags & FLAG_RESIDENT) {
+      const resident *kept = find_resident(headers[i].bytes);
+      tensors[i].data = kept->data;
+      headers[i].bytes = kept->bytes;
+      if (headers[i].flags & FLAG_RETURNED) memset(kept->data, POISON, kept->bytes);
+      continue;
+    }
     tensors[i].data = allocate(headers[i].bytes);
     if (tensors[i].data == 0) leave(EXIT_NO_MEMORY); /* the client knows the arena and does not ask */
     if (headers[i].flags & FLAG_SENT) receive_all(tensors[i].data, headers[i].bytes);
@@ -303,12 +440,12 @@ static void serve_call(u32 function, u32 count) {
 
   any result = {0};
   running = function_table[function].name;
+  spent_by_server = (counters){0, 0, 0};
   counters before = read_counters();
   i32 failed = function_table[function].call(0, arguments, (i32)count, &result);
   counters after = read_counters();
   running = "the server";
-  counters spent = {after.packets - before.packets, after.instructions - before.instructions,
-                    after.hvx_instructions - before.hvx_instructions};
+  counters spent = difference(difference(after, before), spent_by_server);
 
   i32 status = STATUS_OK;
   if (failed != 0) {
@@ -321,9 +458,36 @@ static void serve_call(u32 function, u32 count) {
         status = STATUS_OUT_OF_BOUNDS;
         append_error(error_length == 0 ? "wrote outside argument " : ", ");
         append_error(i < 10 ? number + 1 : number);
+        if (headers[i].flags & FLAG_RESIDENT) restore_guards(tensors[i].data, headers[i].bytes);
       }
   }
   reply(status, spent, count);
+}
+
+/* ---- the other requests ---- */
+
+static void serve_upload(u32 bytes, u32 sent) {
+  resident *made = make_resident(bytes);
+  if (made == 0) leave(EXIT_NO_MEMORY); /* the client knows the arena and does not ask */
+  if (sent) receive_all(made->data, bytes);
+  u32 handle = resident_count - 1;
+  send_all(&handle, sizeof handle);
+}
+
+static void serve_download(u32 handle) {
+  const resident *kept = find_resident(handle);
+  send_all(kept->data, kept->bytes);
+}
+
+static void serve_request(u32 kind, u32 first, u32 second) {
+  switch (kind) {
+    case REQUEST_CALL: serve_call(first, second); break;
+    case REQUEST_UPLOAD: serve_upload(first, second); break;
+    case REQUEST_DOWNLOAD: serve_download(first); break;
+    case REQUEST_RELEASE: release_residents(); break;
+    case REQUEST_TASK_ORDER: task_seed = first; break;
+    default: leave(EXIT_PROTOCOL);
+  }
 }
 
 static void send_greeting(void) {
@@ -345,7 +509,7 @@ void _start(void) {
   fill_runtime_pointers();
   watch_signals();
   send_greeting();
-  u32 request[2];
-  while (receive(request, sizeof request)) serve_call(request[0], request[1]);
+  u32 request[3];
+  while (receive(request, sizeof request)) serve_request(request[0], request[1], request[2]);
   leave(0);
 }

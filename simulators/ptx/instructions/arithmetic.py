@@ -58,6 +58,42 @@ def sub(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a - b
 
 
+def _clamped(wide: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(np.int32)
+    return np.clip(wide, limits.min, limits.max).astype(np.int32)
+
+
+@computes("add.sat.<type>", f"{SECTION}: add", type="s32")
+def add_sat(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = a + b, clamped to int32."""
+    return _clamped(a.astype(np.int64) + b)
+
+
+@computes("sub.sat.<type>", f"{SECTION}: sub", type="s32")
+def sub_sat(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = a - b, clamped to int32."""
+    return _clamped(a.astype(np.int64) - b)
+
+
+@computes("sad.<type>", f"{SECTION}: sad", type=ALL)
+def sad(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """`d` = c + |a - b|."""
+    return c + np.where(a < b, b - a, a - b)
+
+
+def _low_24(a: np.ndarray) -> np.ndarray:
+    """Take the low 24 bits as an integer, signed as its type is."""
+    if a.dtype.kind == "i":
+        return a << np.int32(8) >> np.int32(8)
+    return a & np.uint32(0xFFFFFF)
+
+
+@computes("mul24.lo.<type>", f"{SECTION}: mul24", type="u32 s32")
+def mul24(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = the low half of the product of the low 24 bits of a and b."""
+    return _low_24(a) * _low_24(b)
+
+
 @computes("mul.lo.<type>", f"{SECTION}: mul", type=ALL)
 def mul_lo(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = lower half of a * b."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.forms import Site, Step, computes, executes
+from simulators.ptx.rounding import flush
 from simulators.ptx.syntax import Operand, Pair, Sink
 
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
 
 SECTION = "Comparison and Selection Instructions"
-TYPES = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32"
+TYPES = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64"
 
 _ORDERED = {
     "eq": np.equal,
@@ -40,22 +41,23 @@ def _compare(name: str, type_: str) -> Callable[[np.ndarray, np.ndarray], np.nda
     if name in ("equ", "neu", "ltu", "leu", "gtu", "geu"):
         ordered = _ORDERED[name[:2]]
         return lambda a, b: ordered(a, b) | np.isnan(a) | np.isnan(b)
-    if name == "ne" and type_ == "f32":
+    if name == "ne" and type_[0] == "f":
         return lambda a, b: (a != b) & ~(np.isnan(a) | np.isnan(b))
     return _ORDERED[name]
 
 
 @executes(
-    "setp.<compare>.<combine?>.<type>",
+    "setp.<compare>.<combine?>.<ftz?>.<type>",
     f"{SECTION}: setp",
     compare="eq ne lt le gt ge lo ls hi hs equ neu ltu leu gtu geu num nan",
     combine="and or xor",
+    ftz="ftz",
     type=TYPES,
 )
 def setp(form: Form, site: Site) -> Step:
     """`p` = (a compared to b) combined with c; q = (not that) combined with c."""
     site.expect(4 if form.combine else 3)
-    floating = form.type == "f32"
+    floating = form.type[0] == "f"
     if form.compare in ("equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan") and not floating:
         raise site.fail(f".{form.compare} compares floats")
     if form.type[0] == "b" and form.compare not in ("eq", "ne"):
@@ -67,6 +69,12 @@ def setp(form: Form, site: Site) -> Step:
     write_p, write_q = _writer(site, p), _writer(site, q)
     a, b = (site.read(o, form.type) for o in site.operands[1:3])
     compare = _compare(form.compare, form.type)
+    if form.ftz:
+        exact = compare
+
+        def compare(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            return exact(flush(x), flush(y))
+
     if not form.combine and write_q is None and write_p is not None:
         return lambda group: write_p(group, compare(a(group), b(group)))
     combine = _COMBINE[form.combine] if form.combine else lambda x, c: x

@@ -1,78 +1,159 @@
-"""float32 arithmetic, rounded to nearest even; subnormals are kept (no .ftz)."""
+"""float32 and float64 arithmetic. Without .ftz subnormals are kept; .rn, to nearest even, is the default."""
 
 from types import SimpleNamespace as Form
 
 import numpy as np
 
 from simulators.ptx.forms import computes
+from simulators.ptx.rounding import DIRECTIONS, flush, fma64, odd, saturate, to_float32, two_sum
 
 SECTION = "Floating Point Instructions"
 
 
-@computes("add.<rn?>.<type>", f"{SECTION}: add", rn="rn", type="f32")
+def _operands(form: Form, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(flush(v) for v in values) if form.ftz else values
+
+
+def _finished(form: Form, value: np.ndarray) -> np.ndarray:
+    if form.ftz:
+        value = flush(value)
+    return saturate(value) if form.sat else value
+
+
+def _sum(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if form.round in ("", "rn"):
+        return a + b
+    exact = odd(*two_sum(a.astype(np.float64), b.astype(np.float64)))
+    rounded = to_float32(exact, form.round)
+    # An exact zero of two unlike signs is -0 only when rounding down.
+    cancelled = (exact == 0) & (np.signbit(a) != np.signbit(b))
+    return np.where(cancelled, np.float32(-0.0 if form.round == "rm" else 0.0), rounded)
+
+
+@computes(
+    "add.<round?>.<ftz?>.<sat?>.<type>", f"{SECTION}: add",
+    round=DIRECTIONS, ftz="ftz", sat="sat", type="f32",
+)  # fmt: skip
 def add(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = a + b."""
-    return a + b
+    return _finished(form, _sum(form, *_operands(form, a, b)))
 
 
-@computes("sub.<rn?>.<type>", f"{SECTION}: sub", rn="rn", type="f32")
+@computes(
+    "sub.<round?>.<ftz?>.<sat?>.<type>", f"{SECTION}: sub",
+    round=DIRECTIONS, ftz="ftz", sat="sat", type="f32",
+)  # fmt: skip
 def sub(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = a - b."""
-    return a - b
+    a, b = _operands(form, a, b)
+    return _finished(form, _sum(form, a, -b))
 
 
-@computes("mul.<rn?>.<type>", f"{SECTION}: mul", rn="rn", type="f32")
+@computes(
+    "mul.<round?>.<ftz?>.<sat?>.<type>", f"{SECTION}: mul",
+    round=DIRECTIONS, ftz="ftz", sat="sat", type="f32",
+)  # fmt: skip
 def mul(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = a * b."""
-    return a * b
+    a, b = _operands(form, a, b)
+    if form.round in ("", "rn"):
+        return _finished(form, a * b)
+    # The product of two float32 is exact in float64.
+    return _finished(form, to_float32(a.astype(np.float64) * b.astype(np.float64), form.round))
 
 
-@computes("fma.rn.<type>", f"{SECTION}: fma", type="f32")
+@computes(
+    "fma.<round>.<ftz?>.<sat?>.<type>", f"{SECTION}: fma",
+    round=DIRECTIONS, ftz="ftz", sat="sat", type="f32",
+)  # fmt: skip
 def fma(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """`d` = a * b + c, rounded once."""
-    # The product of two float32 is exact in float64. Their sum with c is rounded to odd there, which leaves
-    # the second rounding, to float32, as if it were the only one (float64 has more than twice its bits plus
-    # two).
-    product = a.astype(np.float64) * b.astype(np.float64)
-    total = product + c
-    back = total - product
-    error = (product - (total - back)) + (c - back)
-    bits = total.view(np.int64)
-    inexact = (error != 0) & np.isfinite(total) & (bits & 1 == 0)
-    # Step to the odd neighbour on the error's side: away from zero where error and total have one sign.
-    away = (error > 0) == (total > 0)
-    return np.where(inexact, bits + np.where(away, 1, -1), bits).view(np.float64).astype(np.float32)
+    a, b, c = _operands(form, a, b, c)
+    product, addend = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
+    exact = odd(*two_sum(product, addend))
+    rounded = to_float32(exact, form.round)
+    if form.round != "rn":
+        cancelled = (exact == 0) & (np.signbit(product) != np.signbit(addend))
+        rounded = np.where(cancelled, np.float32(-0.0 if form.round == "rm" else 0.0), rounded)
+    return _finished(form, rounded)
 
 
-@computes("neg.<type>", f"{SECTION}: neg", type="f32")
+@computes("neg.<ftz?>.<type>", f"{SECTION}: neg", ftz="ftz", type="f32 f64")
 def neg(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = -a."""
-    return -a
+    return -flush(a) if form.ftz else -a
 
 
-@computes("abs.<type>", f"{SECTION}: abs", type="f32")
+@computes("abs.<ftz?>.<type>", f"{SECTION}: abs", ftz="ftz", type="f32 f64")
 def abs_(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = |a|."""
-    return np.abs(a)
+    return np.abs(flush(a) if form.ftz else a)
 
 
-@computes("min.<type>", f"{SECTION}: min", type="f32")
+@computes("min.<ftz?>.<NaN?>.<type>", f"{SECTION}: min", ftz="ftz", NaN="NaN", type="f32 f64")
 def min_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`d` = the smaller of a and b; the other where one is NaN, and -0 below +0."""
-    return np.where(_minus_zero_first(a, b), a, np.where(_minus_zero_first(b, a), b, np.fmin(a, b)))
+    """`d` = the smaller of a and b; the other where one is NaN (with .NaN: NaN), and -0 below +0."""
+    a, b = _operands(form, a, b)
+    smaller = np.minimum(a, b) if form.NaN else np.fmin(a, b)
+    return np.where(_minus_zero_first(a, b), a, np.where(_minus_zero_first(b, a), b, smaller))
 
 
-@computes("max.<type>", f"{SECTION}: max", type="f32")
+@computes("max.<ftz?>.<NaN?>.<type>", f"{SECTION}: max", ftz="ftz", NaN="NaN", type="f32 f64")
 def max_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`d` = the larger of a and b; the other where one is NaN, and +0 above -0."""
-    return np.where(_minus_zero_first(a, b), b, np.where(_minus_zero_first(b, a), a, np.fmax(a, b)))
+    """`d` = the larger of a and b; the other where one is NaN (with .NaN: NaN), and +0 above -0."""
+    a, b = _operands(form, a, b)
+    larger = np.maximum(a, b) if form.NaN else np.fmax(a, b)
+    return np.where(_minus_zero_first(a, b), b, np.where(_minus_zero_first(b, a), a, larger))
 
 
 def _minus_zero_first(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a == 0) & (b == 0) & np.signbit(a) & ~np.signbit(b)
 
 
-@computes("div.rn.<type>", f"{SECTION}: div", type="f32")
+@computes("div.rn.<ftz?>.<type>", f"{SECTION}: div", ftz="ftz", type="f32 f64")
 def div(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = a / b."""
-    return a / b
+    a, b = _operands(form, a, b)
+    return flush(a / b) if form.ftz else a / b
+
+
+@computes("rcp.rn.<ftz?>.<type>", f"{SECTION}: rcp", ftz="ftz", type="f32 f64")
+def rcp(form: Form, a: np.ndarray) -> np.ndarray:
+    """`d` = 1 / a."""
+    return flush(1 / flush(a)) if form.ftz else 1 / a
+
+
+@computes("sqrt.rn.<ftz?>.<type>", f"{SECTION}: sqrt", ftz="ftz", type="f32 f64")
+def sqrt(form: Form, a: np.ndarray) -> np.ndarray:
+    """`d` = the square root of a."""
+    return np.sqrt(flush(a) if form.ftz else a)
+
+
+@computes("add.<round?>.<type>", f"{SECTION}: add", round="rn", type="f64")
+def add_double(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = a + b."""
+    return a + b
+
+
+@computes("sub.<round?>.<type>", f"{SECTION}: sub", round="rn", type="f64")
+def sub_double(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = a - b."""
+    return a - b
+
+
+@computes("mul.<round?>.<type>", f"{SECTION}: mul", round="rn", type="f64")
+def mul_double(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = a * b."""
+    return a * b
+
+
+@computes("fma.<round>.<type>", f"{SECTION}: fma", round="rn", type="f64")
+def fma_double(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """`d` = a * b + c, rounded once."""
+    return fma64(a, b, c)
+
+
+@computes("copysign.<type>", f"{SECTION}: copysign", type="f32 f64")
+def copysign(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = b with the sign of a."""
+    return np.copysign(b, a)

@@ -24,10 +24,10 @@ KERNELS = (
     KernelEntry(
         "tensorcore", "dense", "NC int8/uint8", "NK32n16k, the same", "NC int32", "wmma.mma m8n32k16"
     ),
-    KernelEntry("hexagon", "conv2d", "NCHW{b}c uint8", "OIHW{b/4}i32o4i int8", "NCHW32c int32", "vrmpybusv"),
-    KernelEntry("hexagon", "conv2d", "NCHW{b}c uint8", "OIHW{b/4}i32o4i uint8", "NCHW32c int32", "vrmpyub"),
-    KernelEntry("hexagon", "dense", "NC uint8", "NC32n4c int8", "NC int32", "vrmpybusv"),
-    KernelEntry("hexagon", "dense", "NC uint8", "NC32n4c uint8", "NC int32", "vrmpyub"),
+    KernelEntry(
+        "hexagon", "conv2d", "NCHW{b}c uint8", "OIHW{b/4}i32o4i int8/uint8", "NCHW32c int32", "vrmpyub"
+    ),
+    KernelEntry("hexagon", "dense", "NC uint8", "NC32n4c int8/uint8", "NC int32", "vrmpyub"),
     KernelEntry("vta", "conv2d", "NCHW1n16c int8", "OIHW16o16i int8", "NCHW1n16c int8", "GEMM, ALU"),
     KernelEntry("vta", "dense", "NC1n16c int8", "NC16n16c int8", "NC1n16c int8", "GEMM, ALU"),
 )

@@ -1,0 +1,116 @@
+"""Single kernels on a machine in a process of its own, one call after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from bench.devices.execution import LAST_OUTPUT_LINES
+from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.kernel_worker import LENGTH_BYTES
+from bench.devices.machines import machine_for
+from simulators.report import Report
+
+
+class KernelProcess:
+    """The machine of a target, loaded with machine code; a context manager.
+
+    ``files`` are machine files by name, as a flow makes them. Raises DeviceFailure where the machine is
+    missing, refuses the code, dies, or does not answer within ``seconds``.
+    """
+
+    def __init__(self, target: str, files: Mapping[str, bytes], *, seconds: float = 600.0) -> None:
+        if reason := machine_for(target).missing():
+            raise device_missing(reason)
+        self._seconds = seconds
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.devices.kernel_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        try:
+            failure = self._exchange((target, dict(files)))
+            if failure:
+                raise DeviceFailure(*failure)
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, kernel: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> Report:
+        """Run one kernel and fill ``output``."""
+        reply = self._exchange((kernel, [*inputs, output]))
+        if not isinstance(reply[1], Report):
+            raise DeviceFailure(*reply)
+        filled, report = reply
+        output[...] = filled
+        return report
+
+    def _exchange(self, request: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # what it died of is said below
+            pickle.dump(request, self._process.stdin)
+            self._process.stdin.flush()
+        deadline = time.monotonic() + self._seconds
+        length = int.from_bytes(self._receive(LENGTH_BYTES, deadline), "little")
+        return pickle.loads(self._receive(length, deadline))
+
+    def _receive(self, count: int, deadline: float) -> bytes:
+        """So many bytes of the reply."""
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        received = bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while len(received) < count:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise timeout(f"no result after {self._seconds:g} s")
+                piece = os.read(descriptor, count - len(received))
+                if not piece:
+                    raise self._death()
+                received += piece
+        return bytes(received)
+
+    def _death(self) -> DeviceFailure:
+        """How the process ended, with its last output."""
+        code = self._process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        last = "; its last output:\n" + "\n".join(lines[-LAST_OUTPUT_LINES:]) if lines else ""
+        return crash(f"the device process ended ({how}){last}")
+
+    def close(self) -> None:
+        """End the process and all it started. May be called again."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+    def __enter__(self) -> KernelProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
