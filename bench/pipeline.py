@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tvm
@@ -34,14 +35,14 @@ Progress = Callable[[str], None]
 DEFAULT_TIMEOUT = 600.0
 
 
-def transform(mod: tvm.IRModule, target: str) -> Transformed:
-    """Run the passes of ``target`` (tensorcore, hexagon, vta) on an integer graph.
+def transform(mod: tvm.IRModule, target: str, **options: Any) -> Transformed:
+    """Run the passes of ``target`` (tensorcore, hexagon, vta) with its options on an integer graph.
 
     The result's ``mod`` is still made of operators; its ``report`` says of each layer which instruction
-    computes it, or why none does. Raises ValueError for an unknown target, Unsupported for a graph that the
-    target cannot take.
+    computes it, or why none does. Raises ValueError for an unknown target or option, Unsupported for a graph
+    that the target cannot take.
     """
-    return flow_for(target).transform(mod)
+    return flow_for(target, **options).transform(mod)
 
 
 def run(
@@ -55,6 +56,7 @@ def run(
     profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
+    **options: Any,
 ) -> Verdict:
     """Take an integer graph through a target's passes, kernels and device, and compare every tensor.
 
@@ -62,11 +64,12 @@ def run(
     graph in NumPy, the transformed graph in NumPy through the models of the target's instructions, and the
     device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
     device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
+    ``options`` are those of the target, as ``config`` of VTA.
 
-    Raises ValueError for an unknown target or device, or inputs that do not fit the graph, and
+    Raises ValueError for an unknown target, option or device, or inputs that do not fit the graph, and
     FaultNotPlanted for a fault that finds nothing to change; every other outcome is a verdict.
     """
-    flow = flow_for(target)
+    flow = flow_for(target, **options)
     names.check(device)
     if fault and fault.target != target:
         raise ValueError(f"fault {fault.name} is one of {fault.target}, not of {target}")
