@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import tvm
+from tvm import relax
 
 from bench.artifact import Artifact
 from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import LayerVerdict, Verdict
 from bench.devices import names
+from bench.devices.calls import call_name
 from bench.devices.execution import Execution, execute
 from bench.devices.failure import DeviceFailure
 from bench.evaluate import evaluate_all
@@ -23,6 +25,7 @@ from bench.flows.flow import Flow, Unsupported, flow_for
 from bench.flows.transformed import Transformed
 from bench.lowering import BuildError, lower_for_host, lower_for_machine
 from bench.machine_files import VTA_PROFILE
+from bench.passes.lift_kernels import bindings_of
 from kernels.faults import FaultNotPlanted
 
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -170,11 +173,12 @@ class _Run:
             totals.update(counters)
         verdict.counters = dict(totals)
         verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
+        calls = calls_by_result(transformed)
         for layer, entry in zip(transformed.report, verdict.layers, strict=True):
             equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
             entry.verdict = "exact" if equal else "mismatch"
-            if layer.kernel in execution.counters:
-                entry.count = execution.counters[layer.kernel].get("tensor_instructions", 0)
+            if calls.get(layer.result) in execution.counters:
+                entry.count = execution.counters[calls[layer.result]].get("tensor_instructions", 0)
         verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
         vacuous = why_vacuous(transformed, execution, reference)
         if verdict.mismatch:
@@ -186,6 +190,18 @@ class _Run:
             verdict.verdict, verdict.reason = "build-error", vacuous
 
 
+def calls_by_result(transformed: Transformed) -> dict[str, str]:
+    """The name of each call of a kernel in ``main``, by the binding that receives its result."""
+    numbers: Counter[str] = Counter()
+    names = {}
+    for binding in bindings_of(transformed.mod["main"]):
+        if isinstance(binding.value, relax.Call) and isinstance(binding.value.op, relax.GlobalVar):
+            kernel = binding.value.op.name_hint
+            numbers[kernel] += 1
+            names[binding.var.name] = call_name(kernel, numbers[kernel])
+    return names
+
+
 def why_vacuous(
     transformed: Transformed, execution: Execution, reference: Mapping[str, np.ndarray]
 ) -> str | None:
@@ -194,12 +210,13 @@ def why_vacuous(
     Every tensorised layer must have a result that is not all zeros and, on a device that counts, must have
     executed the instruction it was tensorised with.
     """
+    calls = calls_by_result(transformed)
     for layer in transformed.report:
         if not layer.kernel:
             continue
         if not np.any(reference[layer.result]):
             return f"every element of {layer.result} is zero, so nothing was tested: give other inputs"
-        counted = execution.counters.get(layer.kernel, {})
+        counted = execution.counters.get(calls[layer.result], {})
         if execution.counters and not counted.get("tensor_instructions"):
             return f"layer {layer.name} executed no {layer.instruction}: its kernel was not tensorised"
     return None

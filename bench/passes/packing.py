@@ -266,22 +266,37 @@ class GraphPacker:
             for argument in call.args
             if isinstance(argument, relax.Var) and argument not in self.constants
         ]
-        operands = [self._packed.get(tensor) for tensor in tensors]
-        first = operands[0] if operands else None
-        if first is None or any(operand is None or not operand.is_like(first) for operand in operands):
+        first = next((self._packed[tensor] for tensor in tensors if tensor in self._packed), None)
+        if first is None:
             return None
+        operands: dict[relax.Var, Packed] = {}
+        for tensor in tensors:
+            operand = self._packed_like(tensor, first)
+            if operand is None or not operand.is_like(first):
+                return None
+            operands[tensor] = operand
         arguments: list[relax.Expr] = []
         for argument in call.args:
-            if isinstance(argument, relax.Var) and argument in self._packed:
-                arguments.append(self._values(self._packed[argument]))
+            if isinstance(argument, relax.Var) and argument in operands:
+                arguments.append(self._values(operands[argument]))
             elif (constant := self.constant(argument)) is not None:
-                operand = packed_operand(call, constant, first)
-                arguments.append(relax.const(operand, str(operand.dtype)))
+                packed = packed_operand(call, constant, first)
+                arguments.append(relax.const(packed, str(packed.dtype)))
             else:
                 arguments.append(argument)
         result = held_call(call, arguments, lambda step: self.emit(f"{var.name}_held", step))
         stored = self._stored(var.name, result, four_bit_type(call))
         return replace(first, var=stored, dtype=four_bit_type(call))
+
+    def _packed_like(self, tensor: relax.Var, like: Packed) -> Packed | None:
+        """A tensor in the packed form that it has, or, where it is plain, in that of another one.
+
+        A shortcut that comes from a plain tensor then joins its branch packed. Only layouts without factors
+        are given so: in the others a target decides itself what is packed.
+        """
+        if tensor in self._packed or like.layout.factors or tensor_shape(tensor) != like.shape:
+            return self._packed.get(tensor)
+        return self._pack(tensor, like.layout, like.axes, like.extents)
 
     def _stored(self, name: str, values: relax.Expr, dtype: str | None) -> relax.Var:
         """Values in a packed layout as they are stored there: 4-bit ones (``dtype``) as words."""

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 from tvm import relax
 
+from bench.compare.mismatch import find_pass_mismatch
 from bench.evaluate import evaluate_all
 from bench.evaluate.instructions import wmma
 from bench.flows.kernel import packed_kernels
 from bench.flows.tensorcore import TensorCoreFlow
 from bench.flows.tensorcore_epilogue import epilogue_of
 from bench.operators import requantize
+from bench.passes import quantize, quantize_input
 from bench.passes.lift_kernels import bindings_of
 from kernels.tensorcore.epilogue import Bias, Clip, Relu, Requantize, Residual
 from tests.bench.integer_graphs import ConvCase, convolution, four_bit_convolution, full_range, module_of
+from tests.bench.small_networks import small_resnet
 
 op = relax.op
 
@@ -77,7 +80,7 @@ RESTS = [
     ("shift", (Relu(),), "int32"),
     ("two readers", (), "int32"),
     ("one scale", (Requantize(1 << 30, -4, 3, "int8"),), "int8"),
-    ("a tensor that is not packed", (), "int32"),
+    ("a tensor that was not packed", (Residual(),), "int32"),
 ]
 
 
@@ -103,3 +106,35 @@ def test_without_fusion_a_kernel_computes_its_layer_alone() -> None:
     transformed = TensorCoreFlow(fuse=False).transform(four_bit_convolution(ConvCase()))
     assert all(epilogue_of(kernel).is_empty for kernel in packed_kernels(transformed))
     assert [layer.result for layer in transformed.report] == ["conv1", "conv2", "conv3"]
+
+
+def test_an_addition_that_two_layers_lead_to_belongs_to_one_of_them() -> None:
+    rng = np.random.default_rng(0)
+    weights = [relax.const(full_range(rng, (5, 5, 1, 1), "int8")) for _ in range(2)]
+
+    def build(emit, data):  # type: ignore[no-untyped-def]
+        sides = [emit(f"conv{n}", op.nn.conv2d(data, w, out_dtype="int32")) for n, w in enumerate(weights)]
+        return emit("sum", op.add(*sides))
+
+    module = module_of({"data": ((2, 5, 4, 4), "int8")}, build)
+    transformed = TensorCoreFlow().transform(module)
+    steps = [epilogue_of(kernel).steps for kernel in packed_kernels(transformed)]
+    assert sorted(map(len, steps)) == [0, 1]
+    assert (Residual(),) in steps
+    data = full_range(rng, (2, 5, 4, 4), "int8")
+    result = list(evaluate_all(transformed.mod, data, overrides=wmma.OVERRIDES).values())[-1]
+    np.testing.assert_array_equal(result, evaluate_all(module, data)["sum"])
+
+
+def test_a_whole_resnet_of_four_bits_is_finished_in_its_kernels() -> None:
+    workload = small_resnet(18)
+    module = quantize(workload.module, workload.calibration, bits=4, eight_bit_layers=[0])
+    transformed = TensorCoreFlow().transform(module)
+    data = quantize_input(module, workload.images)
+    original = evaluate_all(module, data)
+    evaluated = evaluate_all(transformed.mod, data, overrides=wmma.OVERRIDES)
+    assert find_pass_mismatch(transformed, evaluated, original) is None
+    kernels = packed_kernels(transformed)
+    assert len(kernels) == len(transformed.report) == 21
+    # All but three shortcuts, which end in the addition of another kernel, and the classifier.
+    assert sum(epilogue_of(kernel).out_dtype == "int4" for kernel in kernels) == 17
