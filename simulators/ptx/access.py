@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.forms import Reader, Site
-from simulators.ptx.memory import SHARED_BASE, SHARED_WINDOW, Access, item_dtype, same_bits
+from simulators.ptx.local_memory import LocalMemory
+from simulators.ptx.memory import (
+    LOCAL_BASE,
+    LOCAL_WINDOW,
+    SHARED_BASE,
+    SHARED_WINDOW,
+    Access,
+    GlobalMemory,
+    SharedMemory,
+    item_dtype,
+    same_bits,
+)
 from simulators.ptx.races import Watched
 from simulators.ptx.syntax import Address, Operand, Symbol
 from simulators.ptx.traffic import WORD, sectors, transactions
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
 SMALL = 1 << 13
 
 Addresses = Callable[[], np.ndarray]
+Change = Callable[[np.ndarray, list[np.ndarray]], np.ndarray]
 
 
 class Port:
@@ -83,6 +95,50 @@ class Port:
             self._count(group, space, "store", part)
             self._store(group, space, self._resolve(group, space, address - base, part), value)
 
+    def update(
+        self, group: "Group", address: np.ndarray, mask: np.ndarray | None, change: Change,
+        values: list[np.ndarray],
+    ) -> np.ndarray:  # fmt: skip
+        """Change items one thread after another, in order of block, warp and lane; gives what each found.
+
+        `address`, of all three axes, may be generic. `change(items, values)` makes new items of old ones.
+        """
+        group.polled()
+        found = np.zeros(group.shape, f"u{self.size}")
+
+        def apply(items: np.ndarray, index: np.ndarray, running: np.ndarray) -> None:
+            found[running] = one_after_another(items, index, change, [v[running] for v in values])
+
+        spaces = [(self.space, np.uint64(0), mask)] if self.space else _spaces(address, mask)
+        for space, base, part in spaces:
+            self._count(group, space, "store", part)
+            access = self._resolve(group, space, address - base, part)
+            self._change(group, space, access, apply)
+        return found
+
+    def _change(
+        self, group: "Group", space: str, access: Access,
+        change: Callable[[np.ndarray, np.ndarray, np.ndarray], None],
+    ) -> None:  # fmt: skip
+        """Let `change(items, index, running)` do the change where the access goes, for those who do it."""
+        keep = np.ones(group.shape, np.bool_) if access.keep is None else access.keep
+        running = np.broadcast_to(keep, group.shape)
+        if space == "shared":
+            group.shared.load(access, group.findings)
+            items = group.shared.items[self.size].reshape(-1)
+        else:
+            items = (group.local if space == "local" else group.memory).items[self.size]
+        index = np.broadcast_to(access.by_block, group.shape)[running]
+        if space == "local":
+            change(items, index, running)
+            return
+        self._observe(group, space, access, "store")
+        self._watch_store(
+            group, space, access,
+            lambda: change(items, index, running),
+            lambda: np.zeros((1,) * access.by_block.ndim, np.bool_),
+        )  # fmt: skip
+
     def begin_store(
         self, group: "Group", key: tuple, addresses: Addresses, mask: np.ndarray | None
     ) -> tuple[Access, int]:
@@ -119,10 +175,18 @@ class Port:
         return access
 
     def _resolve(self, group: "Group", space: str, address: np.ndarray, mask: np.ndarray | None) -> Access:
-        memory = group.shared if space == "shared" else group.memory
+        memory: SharedMemory | LocalMemory | GlobalMemory = group.memory
+        if space == "shared":
+            memory = group.shared
+        elif space == "local":
+            memory = group.local
         return memory.resolve(address, self.size, mask, group.findings)
 
     def _load(self, group: "Group", space: str, access: Access) -> np.ndarray:
+        if space == "local":
+            return group.local.load(access)
+        if space == "const":
+            return group.memory.load(access)
         self._observe(group, space, access, "load")
         races = group.races
         if space == "shared":
@@ -136,32 +200,43 @@ class Port:
         return group.memory.load(access)
 
     def _store(self, group: "Group", space: str, access: Access, value: np.ndarray) -> None:
+        if space == "local":
+            group.local.store(access, value)
+            return
         self._observe(group, space, access, "store")
-        races = group.races
         if space == "shared":
-
-            def store() -> None:
-                group.shared.store(access, value, group.findings)
-
-            if races is None:
-                store()
-                return
-            history, index = group.shared.history(access)
-            races.store(
-                history, self._watched(space, 0), index, access.keep, move=store,
-                equals=lambda: same_bits(group.shared.contents(access), value),
+            self._watch_store(
+                group, space, access,
+                lambda: group.shared.store(access, value, group.findings),
+                lambda: same_bits(group.shared.contents(access), value),
             )  # fmt: skip
-            return
+        else:
+            self._watch_store(
+                group, space, access,
+                lambda: group.memory.store(access, value),
+                lambda: same_bits(group.memory.load(access), value),
+            )  # fmt: skip
+
+    def _watch_store(
+        self, group: "Group", space: str, access: Access, move: Callable[[], None],
+        equals: Callable[[], np.ndarray],
+    ) -> None:  # fmt: skip
+        """Let `move` do a store, with the watcher of races looking on if there is one."""
+        races = group.races
         if races is None:
-            group.memory.store(access, value)
+            move()
             return
+        if space == "shared":
+            history, index = group.shared.history(access)
+            races.store(history, self._watched(space, 0), index, access.keep, move=move, equals=equals)
+            return
+        # Nothing where nobody is left to access.
         parts = group.memory.histories(access)
         for number, (history, base, index, keep) in enumerate(parts):
             last = number == len(parts) - 1
             races.store(
                 history, self._watched(space, base), index, keep,
-                move=(lambda: group.memory.store(access, value)) if last else _nothing,
-                equals=lambda: same_bits(group.memory.load(access), value),
+                move=move if last else _nothing, equals=equals,
             )  # fmt: skip
 
     def _watched(self, space: str, base: int) -> Watched:
@@ -218,22 +293,55 @@ class Port:
         group.count(f"{space}_{what}_bytes", items * self.size)
 
 
+def one_after_another(
+    items: np.ndarray, index: np.ndarray, change: Change, values: list[np.ndarray]
+) -> np.ndarray:
+    """Change items of memory in order of the accesses; returns what each access found.
+
+    At once go those to different items: first the first one to each, then the second, and so on.
+    """
+    order = np.argsort(index, kind="stable")
+    ranked = index[order]
+    begins = np.concatenate([[True], ranked[1:] != ranked[:-1]]) if ranked.size else np.zeros(0, np.bool_)
+    position = np.arange(ranked.size)
+    turn = position - np.maximum.accumulate(np.where(begins, position, 0))
+    found = np.zeros(index.shape, items.dtype)
+    by_turn = np.argsort(turn, kind="stable")
+    ends = np.searchsorted(turn[by_turn], np.arange(turn.max(initial=-1) + 1), side="right")
+    first = 0
+    for end in ends:
+        now = order[by_turn[first:end]]
+        found[now] = items[index[now]]
+        items[index[now]] = change(found[now], [v[now] for v in values])
+        first = end
+    return found
+
+
 def _nothing() -> None:
     """The store of an access that lies in several buffers is done with the last of them."""
 
 
+_WINDOWS = (
+    ("shared", np.uint64(SHARED_BASE), np.uint64(SHARED_WINDOW)),
+    ("local", np.uint64(LOCAL_BASE), np.uint64(LOCAL_WINDOW)),
+)
+
+
 def _spaces(address: np.ndarray, mask: np.ndarray | None) -> list[tuple[str, np.uint64, np.ndarray | None]]:
     """List the spaces that generic addresses lie in, where each begins and who addresses it."""
-    in_shared = (address >= np.uint64(SHARED_BASE)) & (address < np.uint64(SHARED_BASE + SHARED_WINDOW))
-    if not in_shared.any():
-        return [("global", np.uint64(0), mask)]
-    if in_shared.all():
-        return [("shared", np.uint64(SHARED_BASE), mask)]
     active = np.True_ if mask is None else mask
-    return [
-        ("shared", np.uint64(SHARED_BASE), in_shared & active),
-        ("global", np.uint64(0), ~in_shared & active),
-    ]
+    rest = np.ones((1,) * address.ndim, np.bool_)
+    found: list[tuple[str, np.uint64, np.ndarray | None]] = []
+    for space, base, size in _WINDOWS:
+        inside = (address >= base) & (address < base + size)
+        if inside.all():
+            return [(space, base, mask)]
+        if inside.any():
+            found.append((space, base, inside & active))
+            rest = rest & ~inside
+    if not found:
+        return [("global", np.uint64(0), mask)]
+    return [*found, ("global", np.uint64(0), rest & active)]
 
 
 def address_of(site: Site, operand: Operand, space: str) -> tuple[Reader, int]:
@@ -244,13 +352,14 @@ def address_of(site: Site, operand: Operand, space: str) -> tuple[Reader, int]:
         value = operand.offset
         return lambda group: np.full((1, 1, 1), value, np.uint64), 0
     if isinstance(operand.base, Symbol):
-        in_shared = operand.base.name in site.symbols
-        if in_shared != (space == "shared"):
+        known = site.symbols.get(operand.base.name, ("global",))[0]
+        # Where a name lies outside of the kernel is known at launch; it is global or constant.
+        if known != (space if space in ("shared", "local") else "global"):
             raise site.fail(f"{operand.base.name} is not a variable of .{space or 'generic'} memory")
         return site.read(operand.base, "u64"), operand.offset
     if operand.base.type not in ("b32", "u32", "s32", "b64", "u64", "s64"):
         raise site.fail(f"{operand.base.name} is .{operand.base.type}, not an address")
-    if operand.base.type[1:] == "32" and space != "shared":
+    if operand.base.type[1:] == "32" and space not in ("shared", "local"):
         raise site.fail(f"{operand.base.name} has 32 bits, an address of .{space or 'generic'} memory 64")
     slot = operand.base.slot
     return lambda group: group.registers[slot], operand.offset

@@ -72,6 +72,11 @@ class Definition:
         return ".".join(words[:2])
 
     @property
+    def holds(self) -> bool:
+        """Whether threads may wait in it for others of their block."""
+        return self.opcode in ("bar", "barrier") and self.pattern != "bar.warp.sync"
+
+    @property
     def written(self) -> str:
         """The form with its choices, as the support table shows it."""
         parts = []
@@ -142,7 +147,7 @@ class Site:
         instruction: Instruction,
         pc: int,
         labels: dict[str, int],
-        symbols: dict[str, int],
+        symbols: dict[str, tuple[str, int]],
         parameters: dict[str, Parameter],
     ) -> None:
         self.instruction = instruction
@@ -181,7 +186,7 @@ class Site:
             case Special(name=name):
                 return lambda group: group.special[name].astype(dtype, copy=False)
             case Symbol(name=name) if name in self.symbols:
-                constant = _constant(self.symbols[name], dtype)
+                constant = _constant(self.symbols[name][1], dtype)
                 return lambda group: constant
             case Symbol(name=name):
                 return self._read_global_symbol(name, dtype)

@@ -11,6 +11,7 @@ join. Threads that keep looking at memory while others are held back give way af
 for may be what another one writes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import numpy as np
 from simulators.ptx.async_copies import AsyncCopies
 from simulators.ptx.errors import InstructionBudgetError
 from simulators.ptx.findings import Findings
+from simulators.ptx.local_memory import LocalMemory
 from simulators.ptx.memory import GlobalMemory, SharedMemory
 from simulators.ptx.races import Races
 from simulators.ptx.types import storage
@@ -33,6 +35,10 @@ RESCHEDULE = -1
 END = np.iinfo(np.int32).max
 # How often threads may look at memory that others may change, while others who could run are held back.
 PATIENCE = 1 << 10
+
+
+# What a barrier does when it is complete: with the votes of its threads, and who they are.
+Finish = Callable[["Group", np.ndarray, np.ndarray], None]
 
 
 @dataclass
@@ -56,6 +62,19 @@ class Run:
     counts: Counts
 
 
+@dataclass
+class _Barrier:
+    """A barrier of each block: who waits and who has arrived, where they go on, what they vote."""
+
+    waiting: np.ndarray
+    arrived: np.ndarray
+    resume: np.ndarray
+    votes: np.ndarray
+    expected: int | None = None
+    pc: int = -1
+    finish: "Finish | None" = None
+
+
 class Group:
     """Some blocks of a launch, from their first instruction to their last."""
 
@@ -64,6 +83,7 @@ class Group:
         run: Run,
         shape: tuple[int, int, int],
         shared: SharedMemory,
+        local: LocalMemory,
         special: dict[str, np.ndarray],
         *,
         live: np.ndarray | None,
@@ -76,6 +96,7 @@ class Group:
         self.counts = run.counts
         self.shape = shape
         self.shared = shared
+        self.local = local
         self.special = special
         zero = {t: np.zeros((1, 1, 1), t) for t in {storage(r.type) for r in run.program.kernel.registers}}
         self.registers: list[np.ndarray] = [zero[storage(r.type)] for r in run.program.kernel.registers]
@@ -92,8 +113,8 @@ class Group:
         # While threads differ: the rank of the next instruction of each, END for those that have left or
         # wait at a barrier.
         self._ranks: np.ndarray | None = None
-        self._waiting = np.zeros(shape, np.bool_)
-        self._resume = np.zeros(shape, np.int32)
+        # Barriers that some threads have arrived at and that are not complete, by number.
+        self._barriers: dict[int, _Barrier] = {}
         # The running threads go on together while they rank below this: there others are.
         self._stop = END
         self._running = 0
@@ -177,15 +198,11 @@ class Group:
             if rank < self._stop and self._patience > 0:
                 return pc
             self._ranks[self.everybody()] = self._running = rank
-        if self._waiting.any():
-            # A block goes on when none of its threads is still on its way to the barrier; some may have left.
-            complete = self._waiting & ~(self._ranks != END).any(axis=(1, 2), keepdims=True)
-            self._ranks[complete] = self._resume[complete]
-            self._waiting = self._waiting & ~complete
-            if complete.any():
-                self._passed(complete.any(axis=(1, 2), keepdims=True))
+        if self._barriers:
+            self._complete_barriers()
         low = int(self._ranks.min())
         if low == END:
+            self._note_deadlocks()
             return END
         others = int(np.where(self._ranks == low, END, self._ranks).min())
         if self._patience <= 0:
@@ -196,7 +213,7 @@ class Group:
         mask = self._ranks == low
         self.mask = None if mask.all() else mask
         self._stop, self._running = others, low
-        if (mask | (self._ranks == END)).all() and not self._waiting.any():
+        if (mask | (self._ranks == END)).all() and not self._barriers:
             self._ranks, self._stop = None, END
         return self.program.at_rank[low]
 
@@ -204,17 +221,80 @@ class Group:
         """Say that the running threads looked at memory that others may change."""
         self._patience -= 1
 
-    def barrier(self, following: int) -> int | None:
-        """Every thread of a block that has not left arrives before any goes on."""
-        if self._ranks is None:
+    def barrier(
+        self, following: int, number: int, count: int | None, *, waits: bool = True,
+        votes: np.ndarray | None = None, finish: Finish | None = None,
+    ) -> int | None:  # fmt: skip
+        """Arrive at a barrier of the block, and wait there unless told otherwise.
+
+        It is complete when `count` threads have arrived, or all that have not left. `finish` then gets the
+        votes of all and who waited.
+        """
+        if self._ranks is None and waits and count in (None, self.active() // self.shape[0]):
+            if finish is not None and votes is not None:
+                finish(self, votes, self.everybody())
             self._passed(None)
             return None
         here = self.everybody()
-        elsewhere = ((self._ranks != END) | self._waiting) & ~here
-        divided = here.any(axis=2) & elsewhere.any(axis=2)
+        if self._ranks is None:
+            self._ranks = np.where(here, self.program.rank[following], END).astype(np.int32)
+        others = (self._ranks != END) & ~here
+        for known in self._barriers.values():
+            others |= known.waiting & ~here
+        divided = here.any(axis=2) & others.any(axis=2)
         if divided.any():
             self.findings.note("barrier-divergence", here & divided[:, :, None], None, 0, "")
-        self._waiting = self._waiting | here
-        self._resume[here] = self.program.rank[following]
-        self._ranks[here] = END
+        barrier = self._barriers.get(number)
+        if barrier is None:
+            none = np.zeros(self.shape, np.bool_)
+            barrier = self._barriers[number] = _Barrier(none, none, np.zeros(self.shape, np.int32), none)
+        barrier.expected, barrier.pc = count, following - 1
+        barrier.arrived = barrier.arrived | here
+        if votes is not None:
+            barrier.votes = np.where(here, votes, barrier.votes)
+            barrier.finish = finish
+        self._ranks[here] = self.program.rank[following]
+        if waits:
+            barrier.waiting = barrier.waiting | here
+            barrier.resume[here] = self.program.rank[following]
+            self._ranks[here] = END
         return RESCHEDULE
+
+    def _note_deadlocks(self) -> None:
+        """Find threads that wait where nobody is left to come."""
+        for number, barrier in self._barriers.items():
+            if not barrier.waiting.any():
+                continue
+            block, warp, lane = np.unravel_index(int(np.argmax(barrier.waiting)), self.shape)
+            where, thread = self.findings.geometry.locate(
+                self.findings.first_block + int(block), int(warp), int(lane)
+            )
+            self.findings.add(
+                "deadlock",
+                f"thread {thread} of block {where} waits at barrier {number} and nobody is left to come",
+                pc=barrier.pc,
+                count=int(np.count_nonzero(barrier.waiting)),
+            )
+
+    def _complete_barriers(self) -> None:
+        """Let blocks go on for which nobody is missing at a barrier."""
+        assert self._ranks is not None
+        waiting = np.logical_or.reduce([b.waiting for b in self._barriers.values()])
+        for number, barrier in list(self._barriers.items()):
+            present = barrier.arrived.sum(axis=(1, 2), keepdims=True)
+            if barrier.expected is None:
+                # All threads that have not left.
+                needed = ((self._ranks != END) | waiting).sum(axis=(1, 2), keepdims=True)
+            else:
+                needed = np.full_like(present, barrier.expected)
+            blocks = (present >= needed) & (present > 0)
+            if not blocks.any():
+                continue
+            complete = barrier.waiting & blocks
+            if barrier.finish is not None:
+                barrier.finish(self, barrier.votes, complete)
+            self._ranks[complete] = barrier.resume[complete]
+            barrier.waiting, barrier.arrived = barrier.waiting & ~blocks, barrier.arrived & ~blocks
+            if not barrier.arrived.any():
+                del self._barriers[number]
+            self._passed(blocks)

@@ -10,9 +10,10 @@ import numpy as np
 from simulators.ptx.errors import LaunchError, UnknownKernelError
 from simulators.ptx.findings import Findings
 from simulators.ptx.group import Counts, Group, Run
+from simulators.ptx.local_memory import LocalMemory
 from simulators.ptx.memory import GlobalMemory, SharedMemory, flat_bytes
 from simulators.ptx.parser import ParsedModule, parse_module
-from simulators.ptx.program import Program, build, parameter_values
+from simulators.ptx.program import Program, build, parameter_bytes
 from simulators.ptx.races import AccessLog, Races
 from simulators.ptx.syntax import Kernel, Parameter
 from simulators.ptx.types import DTYPES
@@ -29,6 +30,7 @@ MAX_GRID = (2**31 - 1, 65535, 65535)
 
 _TRAFFIC = (
     "global_load_bytes", "global_store_bytes", "shared_load_bytes", "shared_store_bytes",
+    "local_load_bytes", "local_store_bytes", "const_load_bytes",
     "global_load_sectors", "global_store_sectors", "shared_transactions", "shared_bank_conflicts",
 )  # fmt: skip
 
@@ -129,7 +131,7 @@ class Module:
         kernel: str,
         grid: int | Sequence[int],
         block: int | Sequence[int],
-        args: Sequence[np.ndarray | int | float],
+        args: Sequence[np.ndarray | int | float | bytes],
         dynamic_shared: int = 0,
         check: bool = True,
         *,
@@ -139,10 +141,11 @@ class Module:
 
         `grid` and `block` are an int or up to three, x first. `args` has one entry for each parameter: a
         NumPy array for a 64-bit pointer (updated in place; the same array given twice is one buffer), a
-        Python number for a scalar. `dynamic_shared` is in bytes. With `check`, accesses that a device would
-        let pass or fault on are findings: they are not done, and such loads give zero. Without it, only what
-        leaves all memory or is misaligned stops the run (IllegalAddressError). After `instruction_budget`
-        warp instructions the run stops with InstructionBudgetError.
+        Python number for a scalar, bytes for a structure. `dynamic_shared` is in bytes. With `check`,
+        accesses that a device would let pass or fault on are findings: they are not done, and such loads
+        give zero. Without it, only what leaves all memory or is misaligned stops the run
+        (IllegalAddressError). After `instruction_budget` warp instructions the run stops with
+        InstructionBudgetError.
 
         Raises UnknownKernelError, LaunchError, UnsupportedInstructionError, PtxSyntaxError.
         """
@@ -164,7 +167,7 @@ class Module:
         findings = Findings(check, kernel, geometry, program.instructions)
         counts = Counts(budget=instruction_budget, traffic=dict.fromkeys(_TRAFFIC, 0))
         counts.warps_at = [0] * len(program.steps)
-        run = Run(program, memory, parameter_values(program.kernel, values), findings, counts)
+        run = Run(program, memory, parameter_bytes(program.kernel, values), findings, counts)
         with np.errstate(all="ignore"):
             _run_groups(run, geometry, program.shared_size + dynamic_shared)
         for array, index in buffers:
@@ -177,7 +180,9 @@ class Module:
             names = ", ".join(sorted(self._parsed.kernels)) or "none"
             raise UnknownKernelError(f"no kernel {kernel!r} in this module; it has: {names}")
         if kernel not in self._programs:
-            self._programs[kernel] = build(self._parsed.kernels[kernel], self._parsed.variables)
+            self._programs[kernel] = build(
+                self._parsed.kernels[kernel], self._parsed.variables, self._parsed.functions
+            )
         return self._programs[kernel]
 
 
@@ -192,8 +197,9 @@ def _run_groups(run: Run, geometry: Geometry, shared_size: int) -> None:
         live = np.broadcast_to(threads < geometry.threads, shape) if geometry.threads % LANES else None
         run.findings.first_block, run.findings.shape = first, shape
         special = geometry.specials(first, blocks)
+        local = LocalMemory(shape, run.program.local_size)
         races = Races(log, run.findings, shape, first) if run.findings.check else None
-        Group(run, shape, SharedMemory(blocks, shared_size), special, live=live, races=races).run()
+        Group(run, shape, SharedMemory(blocks, shared_size), local, special, live=live, races=races).run()
 
 
 def _extent(name: str, given: int | Sequence[int], limits: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -209,19 +215,25 @@ def _extent(name: str, given: int | Sequence[int], limits: tuple[int, int, int])
 
 
 def _bind(
-    kernel: Kernel, args: Sequence[np.ndarray | int | float], memory: GlobalMemory
-) -> tuple[list[int | float], list[tuple[np.ndarray, int]]]:
+    kernel: Kernel, args: Sequence[np.ndarray | int | float | bytes], memory: GlobalMemory
+) -> tuple[list[int | float | bytes], list[tuple[np.ndarray, int]]]:
     """Arguments as parameter values, arrays as buffers of global memory."""
     if len(args) != len(kernel.parameters):
         wanted = ", ".join(f".{p.type}" for p in kernel.parameters)
         raise LaunchError(
             f"kernel {kernel.name} takes {len(kernel.parameters)} arguments ({wanted}), not {len(args)}"
         )
-    values: list[int | float] = []
+    values: list[int | float | bytes] = []
     buffers: list[tuple[np.ndarray, int]] = []
     addresses: dict[int, int] = {}
     for index, (parameter, arg) in enumerate(zip(kernel.parameters, args, strict=True)):
         what = f"argument {index} of kernel {kernel.name} (.{parameter.type} {parameter.name})"
+        if parameter.structured:
+            if not isinstance(arg, bytes) or len(arg) != parameter.size:
+                got = f"{len(arg)} bytes" if isinstance(arg, bytes) else type(arg).__name__
+                raise LaunchError(f"{what} is a structure: give {parameter.size} bytes, not {got}")
+            values.append(arg)
+            continue
         if not isinstance(arg, np.ndarray):
             values.append(_scalar(what, parameter, arg))
             continue
@@ -243,7 +255,7 @@ def _bind(
     return values, buffers
 
 
-def _scalar(what: str, parameter: Parameter, arg: int | float) -> int | float:
+def _scalar(what: str, parameter: Parameter, arg: int | float | bytes) -> int | float:
     dtype = DTYPES[parameter.type]
     if dtype.kind == "f":
         if isinstance(arg, int | float | np.integer | np.floating):
@@ -270,7 +282,7 @@ def _blocks_at_once(program: Program, geometry: Geometry, shared_size: int) -> i
     """How many blocks make a group: a good number of warps, within the memory limit."""
     register_bytes = sum(DTYPES[r.type].itemsize for r in program.kernel.registers)
     # Shared memory twice: its bytes and the map of initialised ones, each up to the next power of two.
-    each = geometry.warps * LANES * register_bytes + 4 * shared_size + 1
+    each = geometry.warps * LANES * (register_bytes + 2 * program.local_size) + 4 * shared_size + 1
     return max(1, min(geometry.blocks, GROUP_WARPS // geometry.warps, GROUP_BYTES // each))
 
 

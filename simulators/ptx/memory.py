@@ -24,6 +24,8 @@ from simulators.ptx.races import History
 GLOBAL_BASE = 0x7F00_0000_0000
 SHARED_BASE = 0x0001_0000_0000
 SHARED_WINDOW = 1 << 24
+LOCAL_BASE = 0x0002_0000_0000
+LOCAL_WINDOW = 1 << 24
 # Between two buffers, and before the first: more than what a tile that is off by one row or so would reach.
 GUARD = 1 << 16
 
@@ -70,11 +72,13 @@ class Access:
         return self.index[None] if self.by_row else self.index
 
 
-def _items(memory: np.ndarray) -> dict[int, np.ndarray]:
+def as_items(memory: np.ndarray) -> dict[int, np.ndarray]:
+    """View bytes as items of each size."""
     return {size: memory.view(dtype) for size, dtype in _ITEM.items()}
 
 
-def _power_of_two(size: int) -> int:
+def power_of_two(size: int) -> int:
+    """Give the smallest power of two that holds `size` bytes, 16 at least."""
     return 1 << max(4, (size - 1).bit_length())
 
 
@@ -85,7 +89,7 @@ def _spread(keep: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
     return [np.broadcast_to(a, shape)[where] for a in arrays]
 
 
-def _checked(
+def checked(
     offset: np.ndarray,
     size: int,
     mask: np.ndarray | None,
@@ -146,13 +150,13 @@ class GlobalMemory:
 
     def map(self) -> None:
         """Lay out the memory and copy every buffer's contents in."""
-        self.size = _power_of_two(self._next)
+        self.size = power_of_two(self._next)
         memory = np.zeros(self.size, np.uint8)
         for data, start, end in zip(self.buffers, self.starts, self.ends, strict=True):
             memory[start:end] = data
-        self.items = _items(memory)
+        self.items = as_items(memory)
         # For each byte 1 once it has been loaded, or stored.
-        self._touched = {what: _items(np.zeros(self.size, np.uint8)) for what in ("load", "store")}
+        self._touched = {what: as_items(np.zeros(self.size, np.uint8)) for what in ("load", "store")}
         self._histories: dict[int, History] = {}
 
     def touch(self, access: Access, what: str) -> None:
@@ -210,7 +214,7 @@ class GlobalMemory:
             at = np.searchsorted(np.array(self.starts), offset, side="right") - 1
             return (at < 0) | (offset + size > np.array(self.ends or [0])[np.maximum(at, 0)])
 
-        offset, keep = _checked(
+        offset, keep = checked(
             address.view(np.int64) - GLOBAL_BASE, size, mask,
             limit=self.size, space="global", base=GLOBAL_BASE, findings=findings, outside=outside,
         )  # fmt: skip
@@ -230,7 +234,7 @@ class GlobalMemory:
 
     def store(self, access: Access, value: np.ndarray) -> None:
         """Scatter; where several threads write one item, the last one's value stays."""
-        _scatter(self.items[access.size], access, value)
+        scatter(self.items[access.size], access, value)
 
 
 def same_bits(stored: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -241,7 +245,7 @@ def same_bits(stored: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.asarray(stored == value)
 
 
-def _scatter(items: np.ndarray, access: Access, value: np.ndarray) -> None:
+def scatter(items: np.ndarray, access: Access, value: np.ndarray) -> None:
     """Store into flat items; a thread after another in order of block, warp and lane wins."""
     if access.keep is None:
         shape = np.broadcast_shapes(access.index.shape, value.shape)
@@ -256,10 +260,10 @@ class SharedMemory:
 
     def __init__(self, blocks: int, size: int) -> None:
         self.blocks, self.size = blocks, size
-        self.row = _power_of_two(size)
-        self.items = _items(np.zeros((blocks, self.row), np.uint8))
+        self.row = power_of_two(size)
+        self.items = as_items(np.zeros((blocks, self.row), np.uint8))
         # For each byte 1 once it has been written: one row for each block, or one while all blocks do alike.
-        self.marks = _items(np.zeros((1, self.row), np.uint8))
+        self.marks = as_items(np.zeros((1, self.row), np.uint8))
         self._initialised = size == 0
         self._history = History(self.row)
 
@@ -270,7 +274,7 @@ class SharedMemory:
             return
         marks = self.marks[1]
         if marks.shape[0] > 1 and (marks == marks[:1]).all():
-            self.marks = _items(marks[:1].copy())
+            self.marks = as_items(marks[:1].copy())
         self._initialised = bool(self.marks[1][:, : self.size].all())
 
     def history(self, access: Access) -> tuple[History, np.ndarray]:
@@ -293,7 +297,7 @@ class SharedMemory:
                 return None
             return (offset < 0) | (offset > last)
 
-        offset, keep = _checked(
+        offset, keep = checked(
             address.view(np.int64), size, mask,
             limit=self.row, space="shared", base=0, findings=findings, outside=outside,
         )  # fmt: skip
@@ -339,7 +343,7 @@ class SharedMemory:
 
     def _spread_marks(self, access: Access) -> None:
         if not access.by_row and self.marks[1].shape[0] == 1 < self.blocks:
-            self.marks = _items(np.repeat(self.marks[1], self.blocks, axis=0))
+            self.marks = as_items(np.repeat(self.marks[1], self.blocks, axis=0))
 
     def _check_initialised(self, access: Access, findings: Findings) -> None:
         self._spread_marks(access)
@@ -371,7 +375,7 @@ class SharedMemory:
                 items.shape[0], -1
             )
         else:
-            _scatter(items.reshape(-1), access, value)
+            scatter(items.reshape(-1), access, value)
 
 
 def flat_bytes(array: np.ndarray) -> np.ndarray:

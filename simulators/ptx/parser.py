@@ -4,7 +4,7 @@ Source: PTX ISA, "Syntax", "Directives" and "Instruction Operands".
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simulators.ptx.errors import PtxSyntaxError, UnsupportedInstructionError
 from simulators.ptx.syntax import (
@@ -61,6 +61,7 @@ class ParsedModule:
     target: str = ""
     kernels: dict[str, Kernel] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
+    functions: dict[str, Kernel] = field(default_factory=dict)
 
 
 def tokenise(text: str) -> list[Token]:
@@ -89,7 +90,8 @@ class _Parser:
         self.tokens = tokens
         self.at = 0
         # Names of registers by scope, innermost last: inline assembly opens scopes of its own.
-        self.scopes: list[dict[str, Register]] = []
+        self.scopes: list[dict[str, Register | Symbol]] = []
+        self.declared = 0
 
     # Tokens.
 
@@ -154,7 +156,9 @@ class _Parser:
                     module.kernels[kernel.name] = kernel
                 case ".global" | ".const" | ".shared":
                     module.variables += self.variables(token.text[1:])
-                case ".file" | ".section" | ".func" | ".alias" | ".tex":
+                case ".func":
+                    self.function(module)
+                case ".file" | ".section" | ".alias" | ".tex":
                     raise UnsupportedInstructionError(token.line, f"directive {token.text}")
                 case _:
                     raise PtxSyntaxError(token.line, f"unexpected {token.text!r} outside of a kernel")
@@ -176,7 +180,7 @@ class _Parser:
         name = self.word("the name of a kernel")
         kernel = Kernel(name.text, name.line)
         if self.accept("("):
-            self.parameters(kernel)
+            kernel.parameters = self.parameter_list()
         while self.peek() in _TUNING:
             self.next()
             while self.peek() not in ("{", "") and self.peek() not in _TUNING:
@@ -188,28 +192,58 @@ class _Parser:
         self.scopes = []
         return kernel
 
-    def parameters(self, kernel: Kernel) -> None:
-        offset = 0
-        while not self.accept(")"):
-            if kernel.parameters:
-                self.expect(",")
-            self.expect(".param")
-            self.skip_attributes()
-            type_ = self.type()
-            self.skip_attributes()
-            name = self.word("the name of a parameter")
-            if self.peek() == "[":
-                raise UnsupportedInstructionError(name.line, f"parameter {name.text} is an array or a struct")
-            size = DTYPES[type_].itemsize
-            offset = -(-offset // size) * size
-            kernel.parameters.append(Parameter(name.text, type_, offset))
-            offset += size
+    def function(self, module: ParsedModule) -> None:
+        """`.func (.param .b32 result) name(.param .b32 a, ...) { ... }`, or ; in place of a body."""
+        results = self.parameter_list() if self.accept("(") else []
+        name = self.word("the name of a function")
+        function = Kernel(name.text, name.line, results=results)
+        if self.accept("("):
+            function.parameters = self.parameter_list()
+        while self.peek() in _TUNING:
+            self.next()
+        if self.accept(";"):
+            return
+        self.expect("{")
+        self.scopes = [{p.name: Symbol(p.name) for p in (*results, *function.parameters)}]
+        self.body(function)
+        function.last_line = self.tokens[self.at - 1].line
+        self.scopes = []
+        module.functions[name.text] = function
 
-    def skip_attributes(self) -> None:
-        """`.ptr .global .align 16` of a parameter, on either side of its type."""
+    def parameter_list(self) -> list[Parameter]:
+        found: list[Parameter] = []
+        while not self.accept(")"):
+            if found:
+                self.expect(",")
+            found.append(self.parameter())
+        return found
+
+    def parameter(self) -> Parameter:
+        """`.param .u64 .ptr .global .align 16 name` or `.param .align 8 .b8 name[24]`."""
+        token = self.next()
+        if token.text != ".param":
+            raise UnsupportedInstructionError(token.line, f"a parameter that begins with {token.text}")
+        align = self.skip_attributes()
+        type_ = self.type()
+        align = self.skip_attributes() or align
+        name = self.word("the name of a parameter")
+        size = DTYPES[type_].itemsize
+        structured = self.accept("[")
+        if structured:
+            size *= self.integer()
+            self.expect("]")
+        return Parameter(name.text, type_, size, align or DTYPES[type_].itemsize, structured)
+
+    def skip_attributes(self) -> int:
+        """`.ptr .global .align 16` of a parameter, on either side of its type; returns the alignment."""
+        align, pointer = 0, False
         while self.peek() in (".ptr", ".global", ".align"):
-            if self.next().text == ".align":
-                self.integer()
+            word = self.next().text
+            pointer = pointer or word == ".ptr"
+            if word == ".align":
+                align = self.integer()
+        # After .ptr the alignment is that of what the pointer points to.
+        return 0 if pointer else align
 
     def type(self) -> str:
         token = self.word("a type")
@@ -284,8 +318,15 @@ class _Parser:
         match token.text:
             case ".reg":
                 self.registers(kernel)
-            case ".shared":
-                kernel.variables += self.variables("shared")
+            case ".shared" | ".local":
+                kernel.variables += self.variables(token.text[1:])
+            case ".param":
+                # The place of an argument or a result of a call; scopes may use a name again.
+                for variable in self.variables("local"):
+                    unique = f"{variable.name}@{self.declared}"
+                    self.declared += 1
+                    self.scopes[-1][variable.name] = Symbol(unique)
+                    kernel.variables.append(replace(variable, name=unique))
             case ".pragma":
                 while not self.accept(";"):
                     self.next()
@@ -334,12 +375,14 @@ class _Parser:
         line = self.line
         if self.accept("["):
             return self.address()
-        if self.accept("{"):
-            items = [self.operand()]
-            while self.accept(","):
-                items.append(self.operand())
-            self.expect("}")
-            return Vector(tuple(items))
+        for opening, closing in (("{", "}"), ("(", ")")):
+            # In parentheses: the arguments or the results of a call.
+            if self.accept(opening):
+                items = [] if self.peek() == closing else [self.operand()]
+                while self.accept(","):
+                    items.append(self.operand())
+                self.expect(closing)
+                return Vector(tuple(items))
         if self.accept("!"):
             register = self.operand()
             if not isinstance(register, Register):

@@ -8,6 +8,7 @@ import numpy as np
 import simulators.ptx.instructions  # noqa: F401  (fills the table of definitions)
 from simulators.ptx.control_flow import ranks
 from simulators.ptx.forms import Definition, Site, Step, find
+from simulators.ptx.functions import inlined
 from simulators.ptx.syntax import Instruction, Kernel, Symbol, Variable
 from simulators.ptx.types import DTYPES
 
@@ -26,14 +27,16 @@ class Program:
     steps: list[Step]
     definitions: list[Definition]
     shared_size: int
+    local_size: int
     # Where each instruction stands in the order in which divided threads run (control_flow.py), and back.
     rank: list[int]
     at_rank: list[int]
 
 
-def build(kernel: Kernel, outside: list[Variable]) -> Program:
+def build(kernel: Kernel, outside: list[Variable], functions: dict[str, Kernel]) -> Program:
     """Decode a kernel. PtxSyntaxError or UnsupportedInstructionError name the line that cannot be run."""
-    symbols, shared_size = _lay_out(kernel, outside)
+    kernel = inlined(kernel, functions)
+    symbols, sizes = _lay_out(kernel, outside)
     parameters = {p.name: p for p in kernel.parameters}
     # A kernel whose text runs out returns.
     instructions = [*kernel.instructions, Instruction(kernel.last_line, "ret", ())]
@@ -44,12 +47,14 @@ def build(kernel: Kernel, outside: list[Variable]) -> Program:
         site = Site(instruction, pc, kernel.labels, symbols, parameters)
         step = definition.build(form, site)
         if instruction.guard is not None and definition.opcode not in _CONTROL:
-            step = _guarded(step, instruction)
+            step = (
+                _guarded_barrier(step, instruction, pc) if definition.holds else _guarded(step, instruction)
+            )
         steps.append(step)
         definitions.append(definition)
     rank = ranks([_successors(i, pc, kernel.labels) for pc, i in enumerate(instructions)])
     at_rank = [pc for _, pc in sorted(zip(rank, range(len(rank)), strict=True))]
-    return Program(kernel, instructions, steps, definitions, shared_size, rank, at_rank)
+    return Program(kernel, instructions, steps, definitions, sizes["shared"], sizes["local"], rank, at_rank)
 
 
 def _successors(instruction: Instruction, pc: int, labels: dict[str, int]) -> tuple[int, ...]:
@@ -61,17 +66,20 @@ def _successors(instruction: Instruction, pc: int, labels: dict[str, int]) -> tu
     return (*following, *(labels[o.name] for o in instruction.operands if isinstance(o, Symbol)))
 
 
-def _lay_out(kernel: Kernel, outside: list[Variable]) -> tuple[dict[str, int], int]:
-    """Addresses of shared variables: the static ones in order, dynamic shared memory after them."""
+def _lay_out(kernel: Kernel, outside: list[Variable]) -> tuple[dict[str, tuple[str, int]], dict[str, int]]:
+    """Space and address of shared and local variables, and the bytes of each space.
+
+    In shared memory the static variables come in order, dynamic shared memory after them.
+    """
     used = {o.name for i in kernel.instructions for o in _symbols(i)}
     variables = kernel.variables + [v for v in outside if v.space == "shared" and v.name in used]
-    symbols: dict[str, int] = {}
-    size = 0
+    symbols: dict[str, tuple[str, int]] = {}
+    sizes = {"shared": 0, "local": 0}
     for variable in sorted(variables, key=lambda v: v.size == 0):
-        size = -(-size // variable.align) * variable.align
-        symbols[variable.name] = size
-        size += variable.size
-    return symbols, size
+        at = -(-sizes[variable.space] // variable.align) * variable.align
+        symbols[variable.name] = (variable.space, at)
+        sizes[variable.space] = at + variable.size
+    return symbols, sizes
 
 
 def _symbols(instruction: Instruction) -> list[Symbol]:
@@ -107,9 +115,29 @@ def _guarded(step: Step, instruction: Instruction) -> Step:
     return guarded
 
 
-def parameter_values(kernel: Kernel, values: list[int | float]) -> dict[str, np.ndarray]:
-    """Each parameter's value as one item in three axes."""
+def _guarded_barrier(step: Step, instruction: Instruction, pc: int) -> Step:
+    """`@p` before a barrier: the other threads do not arrive, and go on."""
+    assert instruction.guard is not None
+    slot, negated = instruction.guard.slot, instruction.guard_negated
+
+    def guarded(group: "Group") -> int | None:
+        holds = group.registers[slot]
+        holds = ~holds if negated else holds
+        mask = holds if group.mask is None else holds & group.mask
+        if not mask.any():
+            return None
+        if np.array_equal(np.broadcast_to(mask, group.shape), group.everybody()):
+            return step(group)
+        group.split(holds, pc, pc + 1)
+        group.mask = np.broadcast_to(mask, group.shape)
+        return step(group)
+
+    return guarded
+
+
+def parameter_bytes(kernel: Kernel, values: list[int | float | bytes]) -> dict[str, np.ndarray]:
+    """Each parameter as bytes."""
     return {
-        p.name: np.full((1, 1, 1), value, dtype=DTYPES[p.type])
-        for p, value in zip(kernel.parameters, values, strict=True)
+        p.name: np.frombuffer(v if isinstance(v, bytes) else np.array(v, DTYPES[p.type]).tobytes(), np.uint8)
+        for p, v in zip(kernel.parameters, values, strict=True)
     }

@@ -89,11 +89,13 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A kernel parameter: a scalar type and its offset in the parameter space."""
+    """A parameter: its type and its size in bytes; of a structure the type is that of its smallest part."""
 
     name: str
     type: str
-    offset: int
+    size: int
+    align: int
+    structured: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Variable:
 
 @dataclass
 class Kernel:
-    """An entry: parameters, registers, its shared variables and its instructions."""
+    """An entry or a function: parameters, registers, its variables and its instructions."""
 
     name: str
     line: int
@@ -122,3 +124,5 @@ class Kernel:
     variables: list[Variable] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
+    # Of a function: what it returns.
+    results: list[Parameter] = field(default_factory=list)

@@ -62,9 +62,9 @@ $L__BB0_1:
     module = parse_module(text)
     (found,) = module.kernels.values()
     assert (found.name, found.line) == ("k", 11)
-    assert [(p.name, p.type, p.offset) for p in found.parameters] == [
-        ("k_param_0", "u64", 0),
-        ("k_param_1", "u32", 8),
+    assert [(p.name, p.type, p.size, p.align) for p in found.parameters] == [
+        ("k_param_0", "u64", 8, 8),
+        ("k_param_1", "u32", 4, 4),
     ]
     assert [(v.name, v.size, v.align) for v in found.variables] == [("buffer", 256, 16)]
     assert module.variables[0].initial == bytes([1, 2, 3, 4, 5])
@@ -133,10 +133,10 @@ def test_what_is_not_ptx_is_an_error_with_its_line(text, line, message):
     ("text", "message"),
     [
         (HEAD.replace("64", "32"), "address_size 32"),
-        (HEAD + ".func f() { ret; }", "directive .func"),
-        (kernel(".local .b8 depot[8];"), "directive .local"),
+        (HEAD + ".tex .u64 t;", "directive .tex"),
+        (kernel(".branchtargets A, B;"), "directive .branchtargets"),
         (kernel(".reg .f16 %h;"), "type .f16"),
-        (kernel("ret;", ".param .b8 s[12]"), "an array or a struct"),
+        (kernel("ret;", ".reg .b32 s"), "a parameter that begins with .reg"),
     ],
 )
 def test_what_the_machine_lacks_is_named(text, message):
@@ -167,7 +167,7 @@ def test_an_unsupported_kernel_leaves_the_others_alone():
         (".reg .b64 %r; st.global.v4.u64 [%r], {%r,%r,%r,%r};", "at most 16"),
         (".reg .b64 %r; ld.global.u64 %r, %r;", "address in brackets"),
         (".reg .f32 %f; ld.global.u32 %f, [%f];", "not an address"),
-        ("bar.sync 1;", "only barrier 0"),
+        ("bar.sync 16;", "barrier 16; a block has barriers 0 to 15"),
         (".shared .b32 s; .reg .b32 %r; ld.global.u32 %r, [s];", "s is not a variable of .global"),
     ],
 )

@@ -18,7 +18,7 @@ HEAD = (
 
 def launch(body, threads=32):
     out = np.zeros(64, np.int32)
-    report = ptx.parse(f"{HEAD}{body}\n}}\n").launch("k", 1, threads, [out], instruction_budget=200_000)
+    report = ptx.parse(f"{HEAD}{body}\n}}\n").launch("k", 1, threads, [out], instruction_budget=50_000)
     return out, report
 
 

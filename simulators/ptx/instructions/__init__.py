@@ -3,6 +3,7 @@
 from simulators.ptx.instructions import (
     arithmetic,
     asynchronous,
+    atomic,
     comparison,
     control,
     conversion,
@@ -17,6 +18,7 @@ from simulators.ptx.instructions import (
 __all__ = [
     "arithmetic",
     "asynchronous",
+    "atomic",
     "comparison",
     "control",
     "conversion",

@@ -181,6 +181,41 @@ def max_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.maximum(a, b)
 
 
+_HALVES = "u16x2 s16x2"
+
+
+def _by_halves(form: Form, function: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    dtype = np.uint16 if form.type == "u16x2" else np.int16
+    x, y = (np.ascontiguousarray(v).view(dtype).reshape(*v.shape, 2) for v in (a, b))
+    return np.ascontiguousarray(function(x, y)).view(np.uint32)[..., 0]
+
+
+def _two_words(form: Form) -> tuple[str, str]:
+    return "b32", "b32"
+
+
+def _to_b32(form: Form) -> str:
+    return "b32"
+
+
+@computes("add.<type>", f"{SECTION}: add", sources=_two_words, result=_to_b32, type=_HALVES)
+def add_halves(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = the sums of the two halves of a and b."""
+    return _by_halves(form, np.add, a, b)
+
+
+@computes("min.<type>", f"{SECTION}: min", sources=_two_words, result=_to_b32, type=_HALVES)
+def min_halves(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = the smaller of each of the two halves of a and b."""
+    return _by_halves(form, np.minimum, a, b)
+
+
+@computes("max.<type>", f"{SECTION}: max", sources=_two_words, result=_to_b32, type=_HALVES)
+def max_halves(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = the larger of each of the two halves of a and b."""
+    return _by_halves(form, np.maximum, a, b)
+
+
 def _to_u32(form: Form) -> str:
     return "u32"
 

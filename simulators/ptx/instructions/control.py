@@ -1,9 +1,12 @@
 """Branches, the end of a thread, barriers."""
 
+from collections.abc import Callable
 from types import SimpleNamespace as Form
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from simulators.ptx.errors import KernelTrapError
+import numpy as np
+
+from simulators.ptx.errors import KernelTrapError, UnsupportedInstructionError
 from simulators.ptx.forms import Site, Step, executes
 from simulators.ptx.group import END
 from simulators.ptx.syntax import Immediate, Symbol
@@ -71,28 +74,113 @@ def trap(form: Form, site: Site) -> Step:
     return step
 
 
-def _barrier(site: Site) -> Step:
-    site.expect(1)
-    if not isinstance(site.operands[0], Immediate) or site.operands[0].value != 0:
-        raise site.fail("only barrier 0 is supported")
-    following = site.pc + 1
-    return lambda group: group.barrier(following)
+BARRIERS = 16
+_BARRIER = "Parallel Synchronization and Communication Instructions: bar, barrier"
 
 
-@executes("bar.sync", "Parallel Synchronization and Communication Instructions: bar")
+def _operand(site: Site, at: int) -> Callable[["Group"], int | None]:
+    """Make a function that gives a barrier's number or its count of threads, which must be uniform."""
+    if at >= len(site.operands):
+        return lambda group: None
+    read = site.read(site.operands[at], "u32")
+
+    def value(group: "Group") -> int:
+        values = read(group)
+        if group.mask is not None:
+            values = np.broadcast_to(values, group.shape)[group.everybody()]
+        if (values != values.flat[0]).any():
+            raise UnsupportedInstructionError(
+                site.line, f"{site.instruction.name}: a number or count that differs between threads"
+            )
+        return int(values.flat[0])
+
+    return value
+
+
+def _barrier(site: Site, *, waits: bool = True) -> Step:
+    site.expect(1, 2)
+    given = site.operands[0]
+    if isinstance(given, Immediate) and not 0 <= given.value < BARRIERS:
+        raise site.fail(f"barrier {given.value}; a block has barriers 0 to {BARRIERS - 1}")
+    number, count, following = _operand(site, 0), _operand(site, 1), site.pc + 1
+
+    def step(group: "Group") -> int | None:
+        return group.barrier(following, number(group) or 0, count(group), waits=waits)
+
+    return step
+
+
+@executes("bar.<cta?>.sync", _BARRIER, cta="cta")
 def bar_sync(form: Form, site: Site) -> Step:
-    """Wait until every thread of the block that has not ended has arrived."""
+    """Wait until every thread of the block that has not ended, or b of them, have arrived at barrier a."""
     return _barrier(site)
 
 
-@executes(
-    "barrier.sync.<aligned?>",
-    "Parallel Synchronization and Communication Instructions: barrier",
-    aligned="aligned",
-)
+@executes("bar.<cta?>.arrive", _BARRIER, cta="cta")
+def bar_arrive(form: Form, site: Site) -> Step:
+    """Arrive at barrier a, which b threads complete, and go on."""
+    site.expect(2)
+    return _barrier(site, waits=False)
+
+
+@executes("barrier.<cta?>.sync.<aligned?>", _BARRIER, cta="cta", aligned="aligned")
 def barrier_sync(form: Form, site: Site) -> Step:
     """As bar.sync."""
     return _barrier(site)
+
+
+@executes("barrier.<cta?>.arrive.<aligned?>", _BARRIER, cta="cta", aligned="aligned")
+def barrier_arrive(form: Form, site: Site) -> Step:
+    """As bar.arrive."""
+    site.expect(2)
+    return _barrier(site, waits=False)
+
+
+_REDUCE: dict[str, Callable[[np.ndarray], Any]] = {
+    "popc": lambda votes: votes.sum(axis=(1, 2), keepdims=True, dtype=np.uint32),
+    "and": lambda votes: votes.all(axis=(1, 2), keepdims=True),
+    "or": lambda votes: votes.any(axis=(1, 2), keepdims=True),
+}
+
+
+def _reduction(form: Form, site: Site) -> Step:
+    """Wait as bar.sync does; then each thread gets what became of the predicates of all that waited."""
+    site.expect(3, 4)
+    number = _operand(site, 1)
+    count = _operand(site, 2) if len(site.operands) == 4 else (lambda group: None)
+    if (form.operation == "popc") != (form.type == "u32"):
+        raise site.fail(".popc gives .u32, .and and .or give .pred")
+    write, read, following = (
+        site.write(site.operands[0], form.type),
+        site.read(site.operands[-1], "pred"),
+        site.pc + 1,
+    )
+
+    def finish(group: "Group", votes: np.ndarray, threads: np.ndarray) -> None:
+        """Give the result to the threads of a completed barrier."""
+        neutral = votes | ~threads if form.operation == "and" else votes & threads
+        mask, group.mask = group.mask, threads
+        write(group, _REDUCE[form.operation](neutral))
+        group.mask = mask
+
+    def step(group: "Group") -> int | None:
+        votes = np.broadcast_to(read(group), group.shape)
+        return group.barrier(following, number(group) or 0, count(group), votes=votes, finish=finish)
+
+    return step
+
+
+@executes("bar.<cta?>.red.<operation>.<type>", _BARRIER, cta="cta", operation="popc and or", type="u32 pred")
+def bar_red(form: Form, site: Site) -> Step:
+    """As bar.sync; then `d` = how many of the waiting threads' c hold, or whether all or any do."""
+    return _reduction(form, site)
+
+
+@executes("barrier.<cta?>.red.<operation>.<aligned?>.<type>", _BARRIER, cta="cta", operation="popc and or",
+          aligned="aligned", type="u32 pred")  # fmt: skip
+def barrier_red(form: Form, site: Site) -> Step:
+    """As bar.red."""
+    return _reduction(form, site)
 
 
 @executes("bar.warp.sync", "Parallel Synchronization and Communication Instructions: bar.warp.sync")
@@ -115,3 +203,18 @@ def membar(form: Form, site: Site) -> Step:
     """Order memory accesses: nothing to do, every access here is complete before the next instruction."""
     site.expect(0)
     return lambda group: None
+
+
+@executes("fence.<order?>.<scope>", "Parallel Synchronization and Communication Instructions: fence",
+          order="sc acq_rel acquire release", scope="cta cluster gpu sys")  # fmt: skip
+def fence(form: Form, site: Site) -> Step:
+    """As membar."""
+    site.expect(0)
+    return lambda group: None
+
+
+@executes("nanosleep.u32", "Miscellaneous Instructions: nanosleep")
+def nanosleep(form: Form, site: Site) -> Step:
+    """Give others a turn."""
+    site.expect(1)
+    return lambda group: group.polled()

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.access import Port, absolute, address_of, all_lanes
-from simulators.ptx.errors import UnsupportedInstructionError
 from simulators.ptx.forms import Reader, Site, Step, computes, executes
-from simulators.ptx.memory import SHARED_BASE, item_dtype
+from simulators.ptx.memory import LOCAL_BASE, SHARED_BASE, item_dtype
 from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
 from simulators.ptx.types import DTYPES, as_storage, storage
 
@@ -75,55 +74,79 @@ def _unpack(form: Form, site: Site, target: Vector) -> Step:
     return step
 
 
-@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
+# Where a space begins among generic addresses; global and constant memory are there as they are.
+_BASES = {"shared": np.uint64(SHARED_BASE), "local": np.uint64(LOCAL_BASE)}
+
+
+@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared local const", type="u64")
 def cvta_to(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the address in its space that the generic address a stands for."""
-    return a - np.uint64(SHARED_BASE) if form.space == "shared" else a
+    return a - _BASES[form.space] if form.space in _BASES else a
 
 
-@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared", type="u64")
+@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared local const", type="u64")
 def cvta(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the generic address of address a of that space."""
-    return a + np.uint64(SHARED_BASE) if form.space == "shared" else a
+    return a + _BASES[form.space] if form.space in _BASES else a
 
 
-@executes("ld.param.<type>", f"{SECTION}: ld", type=SCALARS)
+@executes("ld.param.<vector?>.<type>", f"{SECTION}: ld", vector="v2 v4", type=SCALARS)
 def ld_param(form: Form, site: Site) -> Step:
-    """`d` = the kernel parameter."""
+    """`d` = the kernel's parameter, the function's argument, or the result of a call."""
     site.expect(2)
     source = site.operands[1]
     name = source.base.name if isinstance(source, Address) and isinstance(source.base, Symbol) else ""
+    if site.symbols.get(name, ("",))[0] == "local":
+        return _load(form, site, "local", polls=False)
     if name not in site.parameters:
         raise site.fail(f"no parameter {name or source}")
-    if source.offset or DTYPES[site.parameters[name].type].itemsize != DTYPES[form.type].itemsize:  # type: ignore[union-attr]
-        raise UnsupportedInstructionError(site.line, f"{site.instruction.name} of a part of parameter {name}")
-    write, dtype = site.write(site.operands[0], form.type, exact=False), DTYPES[form.type]
-    return lambda group: write(group, group.parameters[name].view(dtype))
+    count, targets = _vector(form, site, site.operands[0])
+    dtype = DTYPES[form.type]
+    first, end = source.offset, source.offset + count * dtype.itemsize  # type: ignore[union-attr]
+    if first < 0 or end > site.parameters[name].size:
+        raise site.fail(
+            f"bytes {first} to {end - 1} of parameter {name}, which has {site.parameters[name].size}"
+        )
+    writers = [None if isinstance(o, Sink) else site.write(o, form.type, exact=False) for o in targets]
+
+    def step(group: "Group") -> None:
+        items = group.parameters[name][first:end].view(dtype).reshape(-1, 1, 1, 1)
+        for write, item in zip(writers, items, strict=True):
+            if write is not None:
+                write(group, item)
+
+    return step
 
 
-_LOAD = "ld.<order?>.<space?>.<cache?>.<nc?>.<evict?>.<prefetch?>.<vector?>.<type>"
-_HINTS = {
-    "order": "weak volatile",
-    "space": "global shared",
-    "evict": "L1::evict_normal L1::evict_unchanged L1::evict_first L1::evict_last L1::no_allocate",
-    "vector": "v2 v4",
-    "type": SCALARS,
-}
+@executes("st.param.<vector?>.<type>", f"{SECTION}: st", vector="v2 v4", type=SCALARS)
+def st_param(form: Form, site: Site) -> Step:
+    """An argument of a call, or a function's result = b."""
+    site.expect(2)
+    return _store(form, site, "local", polls=False)
+
+
+_EVICT = "L1::evict_normal L1::evict_unchanged L1::evict_first L1::evict_last L1::no_allocate"
+_SCOPE = "cta cluster gpu sys"
 
 
 @executes(
-    _LOAD, f"{SECTION}: ld, ld.global.nc", cache="ca cg cs lu cv", nc="nc",
-    prefetch="L2::64B L2::128B L2::256B", **_HINTS,
+    "ld.<order?>.<scope?>.<space?>.<cache?>.<nc?>.<evict?>.<prefetch?>.<vector?>.<type>",
+    f"{SECTION}: ld, ld.global.nc",
+    order="weak volatile relaxed acquire", scope=_SCOPE, space="global shared local const", nc="nc",
+    cache="ca cg cs lu cv", evict=_EVICT, prefetch="L2::64B L2::128B L2::256B", vector="v2 v4", type=SCALARS,
 )  # fmt: skip
 def ld(form: Form, site: Site) -> Step:
     """`d` = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing."""
     site.expect(2)
+    return _load(form, site, form.space, polls=form.order not in ("", "weak"))
+
+
+def _load(form: Form, site: Site, space: str, *, polls: bool) -> Step:
     count, targets = _vector(form, site, site.operands[0])
     dtype = DTYPES[form.type]
     size = _checked_size(site, count * dtype.itemsize)
     writers = [None if isinstance(o, Sink) else site.write(o, form.type, exact=False) for o in targets]
-    locate = address_of(site, site.operands[1], form.space)
-    load = _loader(Port(site.pc, form.space, size, polls=form.order not in ("", "weak")), locate)
+    load = _loader(Port(site.pc, space, size, polls=polls), address_of(site, site.operands[1], space))
 
     def scalar(group: "Group") -> None:
         value = load(group)
@@ -141,18 +164,23 @@ def ld(form: Form, site: Site) -> Step:
 
 
 @executes(
-    "st.<order?>.<space?>.<cache?>.<evict?>.<vector?>.<type>", f"{SECTION}: st", cache="wb cg cs wt", **_HINTS
-)
+    "st.<order?>.<scope?>.<space?>.<cache?>.<evict?>.<vector?>.<type>", f"{SECTION}: st",
+    order="weak volatile relaxed release", scope=_SCOPE, space="global shared local", cache="wb cg cs wt",
+    evict=_EVICT, vector="v2 v4", type=SCALARS,
+)  # fmt: skip
 def st(form: Form, site: Site) -> Step:
     """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing."""
     site.expect(2)
+    return _store(form, site, form.space, polls=form.order not in ("", "weak"))
+
+
+def _store(form: Form, site: Site, space: str, *, polls: bool) -> Step:
     count, sources = _vector(form, site, site.operands[1])
-    dtype = DTYPES[form.type]
     kept = storage(form.type)
-    size = _checked_size(site, count * dtype.itemsize)
+    size = _checked_size(site, count * DTYPES[form.type].itemsize)
     item = item_dtype(size)
     readers = [site.read(o, form.type, exact=False) for o in sources]
-    locate = address_of(site, site.operands[0], form.space)
+    locate = address_of(site, site.operands[0], space)
 
     def value_of(group: "Group") -> np.ndarray:
         values = [as_storage(read(group), kept) for read in readers]
@@ -160,7 +188,7 @@ def st(form: Form, site: Site) -> Step:
             return values[0]
         return np.stack(np.broadcast_arrays(*values), axis=-1).view(item)[..., 0]
 
-    return _storer(Port(site.pc, form.space, size, polls=form.order not in ("", "weak")), locate, value_of)
+    return _storer(Port(site.pc, space, size, polls=polls), locate, value_of)
 
 
 def _vector(form: Form, site: Site, operand: Operand) -> tuple[int, tuple[Operand, ...]]:

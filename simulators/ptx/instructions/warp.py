@@ -11,6 +11,8 @@ from simulators.ptx.syntax import Pair, Sink
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
 
+SECTION = "Parallel Synchronization and Communication Instructions"
+
 
 @executes(
     "shfl.sync.<mode>.b32", "Data Movement and Conversion Instructions: shfl.sync", mode="up down bfly idx"
@@ -52,7 +54,7 @@ def shfl(form: Form, site: Site) -> Step:
     return step
 
 
-@executes("activemask.b32", "Parallel Synchronization and Communication Instructions: activemask")
+@executes("activemask.b32", f"{SECTION}: activemask")
 def activemask(form: Form, site: Site) -> Step:
     """`d` = one bit for each lane of the warp that runs this instruction."""
     site.expect(1)
@@ -67,7 +69,7 @@ def activemask(form: Form, site: Site) -> Step:
     return step
 
 
-@executes("vote.sync.<mode>.<type>", "Parallel Synchronization and Communication Instructions: vote.sync",
+@executes("vote.sync.<mode>.<type>", f"{SECTION}: vote.sync",
           mode="any all uni ballot", type="pred b32")  # fmt: skip
 def vote(form: Form, site: Site) -> Step:
     """`d` = whether any, all or none-or-all of the running threads' a hold; .ballot: one bit for each."""
@@ -86,5 +88,66 @@ def vote(form: Form, site: Site) -> Step:
             return
         some, every = holds.any(axis=2, keepdims=True), (holds | ~running).all(axis=2, keepdims=True)
         write(group, {"any": some, "all": every, "uni": every | ~some}[form.mode])
+
+    return step
+
+
+def _same(value: np.ndarray, running: np.ndarray) -> np.ndarray:
+    """For each lane one bit for every running lane of its warp that has the same value."""
+    full = np.broadcast_to(value, running.shape)
+    equal = (full[..., :, None] == full[..., None, :]) & running[..., None, :]
+    bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    return np.where(equal, bit, np.uint32(0)).sum(axis=3, dtype=np.uint32)
+
+
+@executes("match.<mode>.sync.<type>", f"{SECTION}: match.sync",
+          mode="any all", type="b32 b64")  # fmt: skip
+def match(form: Form, site: Site) -> Step:
+    """`d` = a bit for each running lane whose a is the same; .all: for all if they agree (p), else 0."""
+    site.expect(3)
+    target = site.operands[0]
+    result, agree = (target.first, target.second) if isinstance(target, Pair) else (target, Sink())
+    write = site.write(result, "b32")
+    write_agree = None if isinstance(agree, Sink) else site.write(agree, "pred")
+    a = site.read(site.operands[1], form.type)
+    bit = np.uint32(1) << np.arange(32, dtype=np.uint32)
+
+    def step(group: "Group") -> None:
+        running = group.everybody()
+        same = _same(a(group), running)
+        if form.mode == "any":
+            write(group, same)
+            return
+        everybody = np.where(running, bit, np.uint32(0)).sum(axis=2, keepdims=True, dtype=np.uint32)
+        holds = ((same == everybody) | ~running).all(axis=2, keepdims=True)
+        write(group, np.where(holds, everybody, np.uint32(0)))
+        if write_agree is not None:
+            write_agree(group, holds)
+
+    return step
+
+
+_REDUX = {
+    "add": (np.add, 0), "min": (np.minimum, None), "max": (np.maximum, None),
+    "and": (np.bitwise_and, -1), "or": (np.bitwise_or, 0), "xor": (np.bitwise_xor, 0),
+}  # fmt: skip
+
+
+@executes("redux.sync.<operation>.<type>", f"{SECTION}: redux.sync",
+          operation="add min max and or xor", type="u32 s32 b32")  # fmt: skip
+def redux(form: Form, site: Site) -> Step:
+    """`d` = the running lanes' a, all put together by the operation."""
+    site.expect(3)
+    if (form.type == "b32") != (form.operation in ("and", "or", "xor")):
+        raise site.fail(f".{form.type} has no .{form.operation}")
+    write, a = site.write(site.operands[0], form.type), site.read(site.operands[1], form.type)
+    function, neutral = _REDUX[form.operation]
+
+    def step(group: "Group") -> None:
+        values = np.broadcast_to(a(group), group.shape)
+        limits = np.iinfo(values.dtype)
+        rest = neutral if neutral is not None else limits.max if form.operation == "min" else limits.min
+        kept = np.where(group.everybody(), values, np.array(rest).astype(values.dtype))
+        write(group, function.reduce(kept, axis=2, keepdims=True, dtype=values.dtype))
 
     return step
