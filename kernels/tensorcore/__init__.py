@@ -1,1 +1,1 @@
-"""Tensor cores: WMMA intrinsics, schedules of HWNC convolutions and dense layers, CUDA C++ to PTX."""
+"""Tensor cores: integer layers for wmma and mma.sync, their schedule, CUDA C++ to PTX."""
