@@ -277,6 +277,46 @@ def test_packets_for_each_multiplication():
     assert {name for name, (_, limit) in EFFICIENCY.items() if spent[name] > limit} == set(), spent
 
 
+def resnet50() -> dict[Conv, int]:
+    """Every convolution of ResNet-50 (v1.5, 224x224) and how often it occurs."""
+    layers = [Conv(1, 4, 224, 224, 64, (7, 7), (2, 2), (3, 3, 3, 3))]
+    channels, size = 64, 56
+    for stage, (width, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            out = size // stride
+            layers.append(Conv(1, channels, size, size, width, **ONE_BY_ONE))
+            layers.append(Conv(1, width, size, size, width, strides=(stride, stride)))
+            layers.append(Conv(1, width, out, out, 4 * width, **ONE_BY_ONE))
+            if not block:
+                layers.append(
+                    Conv(1, channels, size, size, 4 * width, strides=(stride, stride), **ONE_BY_ONE)
+                )
+            channels, size = 4 * width, out
+    return {layer: layers.count(layer) for layer in layers}
+
+
+@pytest.mark.slow
+@needs_qemu
+@needs_toolchain
+def test_packets_for_each_multiplication_of_all_convolutions_of_resnet50():
+    layers = resnet50()
+    assert sum(layers.values()) == 53
+    elf = build_elf({f"layer{i}": schedule(case) for i, case in enumerate(layers)})
+    packets = vrmpy = compensated = 0
+    with FunctionServer(elf, without_vrmpy=without_vrmpy(elf), timeout=100) as running:
+        for i, (case, count) in enumerate(layers.items()):
+            out = np.zeros(case.out_shape, np.int32)
+            counters = running.call(f"layer{i}", [*operands(case, "random")], out)
+            assert counters["vrmpy"] == multiplications(case) + compensation(case)
+            packets += count * counters["packets"]
+            vrmpy += count * multiplications(case)
+            compensated += count * compensation(case)
+    assert 32_000_000 < vrmpy < 32_500_000  # 4.1 GMAC
+    assert packets < 0.59 * vrmpy, packets / vrmpy
+    assert compensated < 0.01 * vrmpy, compensated / vrmpy
+
+
 GOOD = {"data_shape": (1, 2, 4, 4, 32), "weight_shape": (1, 2, 3, 3, 8, 32, 4)}
 
 
