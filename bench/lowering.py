@@ -42,7 +42,11 @@ def lower_for_host(mod: tvm.IRModule, kernels: Mapping[str, tvm.tirx.PrimFunc], 
 
     def call_plain(builder: relax.BlockBuilder, kernel: str, call: relax.Call) -> relax.Expr:
         function = kernels[kernel].with_attr("global_symbol", kernel)
-        return relax.call_tir(builder.add_func(function, kernel), relax.Tuple(call.args), call.ty)
+        *inputs, output = (tuple(int(extent) for extent in each.shape) for each in function.params)
+        arguments = [_as(argument, shape) for argument, shape in zip(call.args, inputs, strict=True)]
+        result = relax.TensorType(output, call.ty.dtype)
+        called = relax.call_tir(builder.add_func(function, kernel), relax.Tuple(arguments), result)
+        return _as(builder.normalize(called), tuple(int(extent) for extent in call.ty.shape))
 
     return _lower(mod, call_plain, {}, target=target)
 
@@ -64,6 +68,12 @@ def _lower(
         host_library=_host_library(lowered),
         machine=dict(machine),
     )
+
+
+def _as(tensor: relax.Expr, shape: tuple[int, ...]) -> relax.Expr:
+    """A tensor in the shape by which a kernel knows it, with the elements in the same order."""
+    same = tuple(int(extent) for extent in tensor.ty.shape) == shape
+    return tensor if same else relax.op.reshape(tensor, shape)
 
 
 @mutator

@@ -6,14 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tvm
+from tvm import relax
 
 from bench.artifact import Artifact
 from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import LayerVerdict, Verdict
 from bench.devices import names
+from bench.devices.calls import call_name
 from bench.devices.execution import Execution, execute
 from bench.devices.failure import DeviceFailure
 from bench.evaluate import evaluate_all
@@ -22,6 +25,7 @@ from bench.flows.flow import Flow, Unsupported, flow_for
 from bench.flows.transformed import Transformed
 from bench.lowering import BuildError, lower_for_host, lower_for_machine
 from bench.machine_files import VTA_PROFILE
+from bench.passes.lift_kernels import bindings_of
 from kernels.faults import FaultNotPlanted
 
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -31,14 +35,14 @@ Progress = Callable[[str], None]
 DEFAULT_TIMEOUT = 600.0
 
 
-def transform(mod: tvm.IRModule, target: str) -> Transformed:
-    """Run the passes of ``target`` (tensorcore, hexagon, vta) on an integer graph.
+def transform(mod: tvm.IRModule, target: str, **options: Any) -> Transformed:
+    """Run the passes of ``target`` (tensorcore, hexagon, vta) with its options on an integer graph.
 
     The result's ``mod`` is still made of operators; its ``report`` says of each layer which instruction
-    computes it, or why none does. Raises ValueError for an unknown target, Unsupported for a graph that the
-    target cannot take.
+    computes it, or why none does. Raises ValueError for an unknown target or option, Unsupported for a graph
+    that the target cannot take.
     """
-    return flow_for(target).transform(mod)
+    return flow_for(target, **options).transform(mod)
 
 
 def run(
@@ -52,6 +56,7 @@ def run(
     profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
+    **options: Any,
 ) -> Verdict:
     """Take an integer graph through a target's passes, kernels and device, and compare every tensor.
 
@@ -59,11 +64,12 @@ def run(
     graph in NumPy, the transformed graph in NumPy through the models of the target's instructions, and the
     device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
     device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
+    ``options`` are those of the target, as ``config`` of VTA.
 
-    Raises ValueError for an unknown target or device, or inputs that do not fit the graph, and
+    Raises ValueError for an unknown target, option or device, or inputs that do not fit the graph, and
     FaultNotPlanted for a fault that finds nothing to change; every other outcome is a verdict.
     """
-    flow = flow_for(target)
+    flow = flow_for(target, **options)
     names.check(device)
     if fault and fault.target != target:
         raise ValueError(f"fault {fault.name} is one of {fault.target}, not of {target}")
@@ -167,11 +173,12 @@ class _Run:
             totals.update(counters)
         verdict.counters = dict(totals)
         verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
+        calls = calls_by_result(transformed)
         for layer, entry in zip(transformed.report, verdict.layers, strict=True):
             equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
             entry.verdict = "exact" if equal else "mismatch"
-            if layer.kernel in execution.counters:
-                entry.count = execution.counters[layer.kernel].get("tensor_instructions", 0)
+            if calls.get(layer.result) in execution.counters:
+                entry.count = execution.counters[calls[layer.result]].get("tensor_instructions", 0)
         verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
         vacuous = why_vacuous(transformed, execution, reference)
         if verdict.mismatch:
@@ -183,6 +190,18 @@ class _Run:
             verdict.verdict, verdict.reason = "build-error", vacuous
 
 
+def calls_by_result(transformed: Transformed) -> dict[str, str]:
+    """The name of each call of a kernel in ``main``, by the binding that receives its result."""
+    numbers: Counter[str] = Counter()
+    names = {}
+    for binding in bindings_of(transformed.mod["main"]):
+        if isinstance(binding.value, relax.Call) and isinstance(binding.value.op, relax.GlobalVar):
+            kernel = binding.value.op.name_hint
+            numbers[kernel] += 1
+            names[binding.var.name] = call_name(kernel, numbers[kernel])
+    return names
+
+
 def why_vacuous(
     transformed: Transformed, execution: Execution, reference: Mapping[str, np.ndarray]
 ) -> str | None:
@@ -191,12 +210,13 @@ def why_vacuous(
     Every tensorised layer must have a result that is not all zeros and, on a device that counts, must have
     executed the instruction it was tensorised with.
     """
+    calls = calls_by_result(transformed)
     for layer in transformed.report:
         if not layer.kernel:
             continue
         if not np.any(reference[layer.result]):
             return f"every element of {layer.result} is zero, so nothing was tested: give other inputs"
-        counted = execution.counters.get(layer.kernel, {})
+        counted = execution.counters.get(calls[layer.result], {})
         if execution.counters and not counted.get("tensor_instructions"):
             return f"layer {layer.name} executed no {layer.instruction}: its kernel was not tensorised"
     return None

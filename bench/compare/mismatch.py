@@ -181,7 +181,7 @@ class _Difference:
         return Mismatch(
             between=self.between,
             binding=name,
-            operator=layer.operator if layer else operator_name(self.binding.value),
+            operator=layer.operator if layer else operator_name(transformed, self.binding.value),
             layer=layer.name if layer else None,
             coordinate=first,
             layout=self.entry.layout if self.entry else None,
@@ -234,8 +234,10 @@ def _touched(positions: np.ndarray, extent: int) -> str:
     return f"{listed} ({len(touched)} of {extent})"
 
 
-def operator_name(value: relax.Expr) -> str:
-    """The name of the operator or function that a binding calls."""
+def operator_name(transformed: Transformed, value: relax.Expr) -> str:
+    """The name of the operator that a binding calls; of a function that of the first one in it."""
     if isinstance(value, relax.Call):
-        return str(value.op.name if isinstance(value.op, tvm.ir.Op) else value.op.name_hint)
+        if isinstance(value.op, tvm.ir.Op):
+            return str(value.op.name)
+        return operator_name(transformed, bindings_of(transformed.mod[value.op])[0].value)
     return type(value).__name__

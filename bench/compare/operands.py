@@ -49,13 +49,11 @@ def operands_of(
         return None
     arrays = [_array(argument, values) for argument in call.args]
     if isinstance(call.op, tvm.ir.Op):
-        shape = values[binding.var.name].shape
-        elements = [_broadcast_element(array, shape, index) for array in arrays]
-        present = [element for element in elements if element is not None]
-        return Operands(data=present) if present and len(present) == len(arrays) else None
-    operator = next(
-        inner.value for inner in bindings_of(transformed.mod[call.op]) if is_packed_operator(inner.value)
-    )
+        return _elements(arrays, values[binding.var.name].shape, index)
+    inside = (inner.value for inner in bindings_of(transformed.mod[call.op]))
+    operator = next((value for value in inside if is_packed_operator(value)), None)
+    if operator is None:
+        return _elements(arrays, values[binding.var.name].shape, index)
     data, weight = arrays[:2]
     if data is None or weight is None:
         return None
@@ -68,6 +66,15 @@ def operands_of(
     )
     compute = _dense if operator.op.name == "bitexact.dense" else _convolution
     return compute(attributes, data, weight, coordinate, channels)
+
+
+def _elements(
+    arrays: list[np.ndarray | None], shape: tuple[int, ...], index: tuple[int, ...]
+) -> Operands | None:
+    """The elements of operands that broadcast to the result's shape; None where one of them does not."""
+    elements = [_broadcast_element(array, shape, index) for array in arrays]
+    present = [element for element in elements if element is not None]
+    return Operands(data=present) if present and len(present) == len(arrays) else None
 
 
 def _array(argument: relax.Expr, values: Mapping[str, np.ndarray]) -> np.ndarray | None:

@@ -27,7 +27,10 @@ LAST_OUTPUT_LINES = 12
 
 @dataclass
 class Execution:
-    """What a device gave back: every tensor of the graph by name, and the machine's report by kernel."""
+    """What a device gave back: every tensor of the graph by name, and the machine's report by call.
+
+    Calls are named as in :mod:`bench.devices.calls`.
+    """
 
     outputs: dict[str, np.ndarray]
     counters: dict[str, dict[str, int]] = field(default_factory=dict)

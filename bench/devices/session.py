@@ -8,6 +8,7 @@ process of the RPC server, which is why a graph cannot tell where it runs.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import tvm
 
 from bench.artifact import Artifact
+from bench.devices.calls import call_name
 from bench.devices.failure import DeviceFailure
 from bench.devices.machines import Machine, machine_for
 
@@ -30,6 +32,7 @@ class Session:
     def __init__(self, artifact: Artifact, *, on_kernel: Callable[[str], None] | None = None) -> None:
         self._machine: Machine = machine_for(artifact.target)(artifact.machine)
         self._on_kernel = on_kernel
+        self._calls: Counter[str] = Counter()
         self._kernels: dict[str, Any] = {}
         self._failure: DeviceFailure | None = None
 
@@ -43,7 +46,8 @@ class Session:
             self._failure = DeviceFailure(failure.verdict, f"{kernel}: {failure}")
             raise
         tensors[-1].copyfrom(output)
-        self._kernels[kernel] = {
+        self._calls[kernel] += 1
+        self._kernels[call_name(kernel, self._calls[kernel])] = {
             "counters": report.counters,
             "findings": [vars(finding) for finding in report.findings],
         }
@@ -51,7 +55,7 @@ class Session:
             self._on_kernel(kernel)
 
     def report(self) -> dict[str, Any]:
-        """Counters and findings by kernel, and the failure that ended the run, if one did."""
+        """Counters and findings by call, and the failure that ended the run, if one did."""
         failure = self._failure
         return {
             "kernels": self._kernels,

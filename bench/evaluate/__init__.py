@@ -1,6 +1,6 @@
 """NumPy evaluation of a Relax graph, operator by operator: the meaning that a device must reproduce."""
 
-from bench.evaluate import arithmetic, convolution, int4, pooling, requantize, resize, shape
+from bench.evaluate import arithmetic, convolution, int4, pooling, requantize, resize, rounding, shape
 from bench.evaluate.graph import evaluate, evaluate_all
 from bench.evaluate.registry import OPERATORS, Evaluator, OperatorCall
 
@@ -16,5 +16,6 @@ __all__ = [
     "pooling",
     "requantize",
     "resize",
+    "rounding",
     "shape",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Protocol
 
 import tvm
@@ -46,18 +47,30 @@ class Flow(Protocol):
         """
 
 
-def flow_for(target: str) -> Flow:
-    """The flow of a target; ValueError names the valid ones."""
+def flow_for(target: str, **options: Any) -> Flow:
+    """The flow of a target with its options; ValueError names the valid ones of either.
+
+    Options are the parameters of the flow: for ``vta`` those of :class:`bench.flows.vta.VtaFlow`.
+    """
+    flow = _flow_class(target)
+    valid = list(signature(flow).parameters)
+    unknown = sorted(set(options) - set(valid))
+    if unknown:
+        raise ValueError(f"{target} has no option {', '.join(unknown)}: {', '.join(valid) or 'it has none'}")
+    return flow(**options)
+
+
+def _flow_class(target: str) -> Callable[..., Flow]:
     if target == "tensorcore":
         from bench.flows.tensorcore import TensorCoreFlow
 
-        return TensorCoreFlow()
+        return TensorCoreFlow
     if target == "hexagon":
         from bench.flows.hexagon import HexagonFlow
 
-        return HexagonFlow()
+        return HexagonFlow
     if target == "vta":
         from bench.flows.vta import VtaFlow
 
-        return VtaFlow()
+        return VtaFlow
     raise ValueError(f"unknown target {target!r}: one of {', '.join(TARGETS)}")

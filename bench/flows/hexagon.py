@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import tvm
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vrmpy
+from bench.flows.hexagon_operators import group, operator_kernel
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
-from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
+from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
+from bench.passes.lift_operators import lift_operators
 from bench.passes.plain_layer import PlainLayer
 from bench.passes.vrmpy import pack_vrmpy
 from kernels.hexagon.build import build_elf
@@ -31,14 +35,18 @@ class HexagonFlow:
     overrides = vrmpy.OVERRIDES
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
-        """NCHW32c layouts, channels padded to vrmpy's four products and 32 lanes."""
-        return pack_and_lift(
+        """NCHW32c layouts, channels padded to vrmpy's four products and 32 lanes; no operator left out."""
+        layers = pack_and_lift(
             mod, target=self.target, rewrite=pack_vrmpy, generate=_primfunc, instruction=_instruction
         )
+        lifted, operators = lift_operators(layers.mod, group)
+        return replace(layers, mod=lifted, operators=operators)
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
-        return {kernel.name: _primfunc(kernel) for kernel in packed_kernels(transformed)}
+        layers = {kernel.name: _primfunc(kernel) for kernel in packed_kernels(transformed)}
+        operators = {name: operator_kernel(transformed.mod[name]).plain for name in transformed.operators}
+        return {**layers, **operators}
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
@@ -46,7 +54,12 @@ class HexagonFlow:
         for kernel in packed_kernels(transformed):
             schedule = schedule_dense if kernel.is_dense else schedule_conv2d
             scheduled[kernel.name] = schedule(_primfunc(kernel))
-        return self.compile(scheduled)
+        shapes = {}
+        for name in transformed.operators:
+            operator = operator_kernel(transformed.mod[name])
+            scheduled[name] = operator.schedule(operator.plain)
+            shapes[name] = operator.shapes
+        return {**self.compile(scheduled), HEXAGON_SHAPES: json.dumps(shapes).encode()}
 
     def compile(self, kernels: Mapping[str, Any]) -> dict[str, bytes]:
         """Scheduled functions to one ELF."""

@@ -6,7 +6,7 @@ A kernel finishes its sums in registers: bias, residual, ReLU, requantisation, c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import tvm
 from tvm import relax
@@ -15,14 +15,18 @@ from tvm.ir import GenericConst
 from bench.evaluate.graph import attributes_of
 from bench.flows.kernel import PackedKernel
 from bench.int4 import HELD
+from bench.passes.lift_kernels import own_chain
 from kernels.tensorcore.epilogue import Bias, Clip, Epilogue, Relu, Requantize, Residual, Step
 
 PACK = "bitexact.pack_int4"
 _PACKED_FROM = {held: dtype for dtype, held in HELD.items()}
 
 
-def epilogue_chain(chain: Sequence[relax.VarBinding]) -> Sequence[relax.VarBinding]:
+def epilogue_chain(
+    bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+) -> Sequence[relax.VarBinding]:
     """The part of a chain that the kernel before it computes: a :data:`bench.passes.lift_kernels.Absorb`."""
+    chain = own_chain(bindings, start, taken)
     for index, binding in enumerate(chain):
         if binding.value.op.name == PACK:
             return chain[: index + 1]

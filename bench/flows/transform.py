@@ -12,8 +12,8 @@ from bench.flows.flow import Unsupported
 from bench.flows.kernel import PackedKernel, packed_kernel
 from bench.flows.transformed import Layer, Transformed
 from bench.passes.lift_kernels import Absorb, absorb_nothing, bindings_of, lift_kernels
-from bench.passes.packed_operators import keep_packed
-from bench.passes.packing import GraphPacker, LayerRewrite, Packed
+from bench.passes.packed_operators import keep_packed as keep_operator_packed
+from bench.passes.packing import GraphPacker, KeepPacked, LayerRewrite, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
 
@@ -25,9 +25,14 @@ def pack_and_lift(
     generate: Callable[[PackedKernel], object],
     instruction: Callable[[PlainLayer], str],
     absorb: Absorb = absorb_nothing,
+    keep_packed: KeepPacked | None = None,
+    tensors_last: bool = False,
 ) -> Transformed:
     """Run a target's rewrite over ``main`` of an integer graph.
 
+    ``keep_packed`` says what stays packed between the layers; where it is None, elementwise operators and
+    those of :mod:`bench.passes.packed_operators` do. ``tensors_last`` is the order of a kernel's parameters
+    (:func:`bench.passes.lift_kernels.lift_groups`).
     ``generate`` is the target's kernel generator; a layer whose kernel it refuses (ValueError) is left on
     the host, and the generator's message is the reason. Raises Unsupported where the graph has shapes that
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
@@ -45,8 +50,8 @@ def pack_and_lift(
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
     # until nothing is refused. Each round refuses a layer, so there is an end.
     while True:
-        packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed)
-        lifted, kernels = lift_kernels(packer.run(), absorb=absorb)
+        packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed or _keep_packed)
+        lifted, kernels = lift_kernels(packer.run(), absorb=absorb, tensors_last=tensors_last)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {
             layer: reason
@@ -76,6 +81,10 @@ def pack_and_lift(
         report=tuple(layers),
         correspondences=tuple(entry for entry in packer.correspondences if entry.transformed in kept),
     )
+
+
+def _keep_packed(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
+    return packer.elementwise(var, call) or keep_operator_packed(packer, var, call)
 
 
 def _refusal(generate: Callable[[PackedKernel], object], kernel: PackedKernel) -> str | None:

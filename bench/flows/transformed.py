@@ -51,6 +51,8 @@ class Transformed:
     mod: tvm.IRModule
     report: tuple[Layer, ...]
     correspondences: tuple[Correspondence, ...]
+    operators: tuple[str, ...] = ()
+    """The kernels of operators between the layers, where the target computes those too."""
 
     def correspondence(self, transformed: str) -> Correspondence | None:
         """What the binding ``transformed`` of ``main`` holds of the integer graph, if anything."""

@@ -7,28 +7,30 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import tvm
-from tvm import relax
-from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vta
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
+from bench.flows.vta_epilogue import epilogue_of
 from bench.passes.graph_pack import GraphPack, alu_chain
 from bench.passes.plain_layer import PlainLayer
+from bench.passes.vta.region import Mark
 from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
 from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
 from simulators.vta.config import Config
 from simulators.vta.program import Program
 
-Step = tuple[str, int | str]
 T = TypeVar("T")
 
 
 class VtaFlow:
-    """A :class:`bench.flows.flow.Flow` for one configuration of VTA (default: the Pynq sample)."""
+    """A :class:`bench.flows.flow.Flow` for one configuration of VTA (default: the Pynq sample).
+
+    ``start`` and ``stop`` narrow down what goes to VTA, as in :func:`bench.passes.graph_pack`.
+    """
 
     target = "vta"
     artefact = "VTA program"
@@ -36,12 +38,24 @@ class VtaFlow:
     data_dtype = "int8"
     overrides = vta.OVERRIDES
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(
+        self, config: Config | None = None, start: Mark | None = None, stop: Mark | None = None
+    ) -> None:
         self._config = config or Config()
+        self._start, self._stop = start, stop
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
-        rewrite = GraphPack(mod, batch=self._config.batch, block=self._config.block)
+        # There is no kernel of a transposed convolution: what is spread out is zeros.
+        rewrite = GraphPack(
+            mod,
+            batch=self._config.batch,
+            block=self._config.block,
+            start=self._start,
+            stop=self._stop,
+            grouping="blocks",
+            transposed=False,
+        )
         return pack_and_lift(
             mod,
             target=self.target,
@@ -49,6 +63,8 @@ class VtaFlow:
             generate=lambda kernel: self._generate(kernel, dense, conv2d),
             instruction=_instruction,
             absorb=alu_chain,
+            keep_packed=rewrite.keep_packed,
+            tensors_last=True,
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
@@ -75,6 +91,7 @@ class VtaFlow:
         if not kernel.is_dense:
             attributes = attributes_of(kernel.operator)
             options |= {name: tuple(attributes[name]) for name in ("strides", "padding")}
+            options["groups"] = attributes["groups"]
         generator = dense if kernel.is_dense else conv2d
         return cast(T, _generated(generator, data, weight, tuple(options.items())))
 
@@ -92,41 +109,3 @@ def _generated(
 
 def _instruction(_: PlainLayer) -> str:
     return "GEMM"
-
-
-def epilogue_of(kernel: PackedKernel) -> list[Step]:
-    """The operators behind a kernel's tensor operator as ALU steps, in order (kernels.vta.epilogue).
-
-    Raises ValueError for an operand that VTA's ALU cannot have.
-    """
-    names = {parameter: parameter.name for parameter in kernel.function.params}
-    steps: list[Step] = []
-    for call in kernel.epilogue:
-        steps.extend(_steps(call, names))
-    return steps
-
-
-def _steps(call: relax.Call, names: dict[relax.Var, str]) -> list[Step]:
-    name = call.op.name
-    if name == "relax.astype":
-        return []
-    if name == "relax.nn.relu":
-        return [("max", 0)]
-    if name == "relax.clip":
-        low, high = (int(bound.value) for bound in call.args[1:])
-        return [("min", high), ("max", low)]
-    operations = {
-        "relax.add": "add",
-        "relax.maximum": "max",
-        "relax.minimum": "min",
-        "relax.right_shift": "shr",
-    }
-    return [(operations[name], _operand(call.args[1], names))]
-
-
-def _operand(operand: relax.Expr, names: dict[relax.Var, str]) -> int | str:
-    if isinstance(operand, GenericConst):
-        return int(operand.value.numpy().reshape(()))
-    if operand not in names:
-        raise ValueError(f"VTA's ALU takes an immediate or a per-channel constant, not {operand}")
-    return names[operand]

@@ -2,8 +2,21 @@
 
 from bench.passes.convert_layout import convert_layout
 from bench.passes.count_layers import count_layers
+from bench.passes.float_ends import float_ends
+from bench.passes.fuse_vta import fuse_vta
+from bench.passes.graph_pack import graph_pack
 from bench.passes.layout_config import LayoutConfig
 from bench.passes.quantize import quantize, quantize_input
 from bench.passes.recast import recast
 
-__all__ = ["LayoutConfig", "convert_layout", "count_layers", "quantize", "quantize_input", "recast"]
+__all__ = [
+    "LayoutConfig",
+    "convert_layout",
+    "count_layers",
+    "float_ends",
+    "fuse_vta",
+    "graph_pack",
+    "quantize",
+    "quantize_input",
+    "recast",
+]

@@ -1,105 +1,133 @@
-"""VTA: graph packing to NCHW{b}n{c}c with weights OIHW{c}o{c}i, after TVM's ``vta.top.graphpack``.
-
-A layer is taken with the chain of ALU operators behind it, because VTA stores only the low 8 bits of its
-accumulators: what leaves the accelerator is an int8 tensor.
-"""
+"""VTA: graph packing to NCHW{b}n{c}c with weights OIHW{c}o{c}i, after TVM's ``vta.top.graphpack``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 import tvm
 from tvm import relax
-from tvm.ir import GenericConst
 
-from bench.layout import Layout
-from bench.operators.dense import dense
 from bench.passes.lift_kernels import bindings_of, following_chain
-from bench.passes.packing import GraphPacker, Packed, pack_weight
+from bench.passes.packing import GraphPacker, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
+from bench.passes.vta.alu import alu_chain, why_no_alu_chain
+from bench.passes.vta.carried import Carried
+from bench.passes.vta.constants import Constants, with_constants
+from bench.passes.vta.layers import Layers
+from bench.passes.vta.region import Mark, region
 
-ALU_OPERATORS = frozenset(
-    {"relax.add", "relax.right_shift", "relax.maximum", "relax.minimum", "relax.clip", "relax.nn.relu"}
-)
+WEIGHT_BITS = (1, 2, 4, 8)
 
 
-def alu_chain(chain: Sequence[relax.VarBinding]) -> Sequence[relax.VarBinding]:
-    """The part of a chain that VTA's ALU computes, up to the cast to int8 that its STORE does; or nothing.
+def graph_pack(  # noqa: PLR0917 - the order of TVM's vta.top.graph_pack
+    mod: tvm.IRModule,
+    bfactor: int,
+    cfactor: int,
+    weight_bits: int = 8,
+    start: Mark | None = None,
+    stop: Mark | None = None,
+    *,
+    fold: bool = True,
+) -> tvm.IRModule:
+    """Rewrite ``main`` so that its int8 layers work on the tensors that VTA has.
 
-    The second operand of each operator must be a constant: a per-channel tensor or an immediate.
+    Data become NCHW{b}n{c}c for b = ``bfactor`` and c = ``cfactor`` (dense: NC{b}n{c}c), weights OIHW{c}o{c}i
+    (dense: NC{c}n{c}c), both padded with zeros to whole blocks, and per-channel constants (C/c, 1, 1, b, c).
+    Regions are found without marks: each begins where an int8 convolution or dense layer with int32 results
+    reads a plain tensor, goes on through every operator that can work on packed tensors, and ends, unpacked
+    and cropped, where one cannot. ``start`` and ``stop`` narrow that down to what stands behind the one and
+    before the other; each is the name of a binding, or an operator (the first of its kind) or (operator,
+    place).
+
+    ``weight_bits`` is the width of a weight element: a layer whose weights need more is not packed.
+    ``fold`` packs constants at once; without it the packing stands in the graph as operators.
+
+    Returns a new module. ValueError for a factor that is not positive, for other ``weight_bits`` than 1, 2, 4
+    and 8, for a mark that is not there, and for a graph in which nothing is packed, with each layer's reason.
     """
-    for index, binding in enumerate(chain):
-        call = binding.value
-        if call.op.name == "relax.astype" and str(call.ty.dtype) == "int8":
-            return chain[: index + 1]
-        constants = all(not isinstance(argument, relax.Var) for argument in call.args[1:])
-        if call.op.name not in ALU_OPERATORS or not constants:
-            return ()
-    return ()
+    rewrite = GraphPack(
+        mod,
+        batch=bfactor,
+        block=cfactor,
+        weight_bits=weight_bits,
+        start=start,
+        stop=stop,
+        fold=fold,
+        for_machine=False,
+    )
+    packer = GraphPacker(mod, rewrite, keep_packed=rewrite.keep_packed)
+    packed = packer.run()
+    if not packer.taken:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in packer.refused.items())
+        raise ValueError(f"graph_pack: nothing in main is for VTA: {reasons or 'it has no int8 layer'}")
+    return packed
 
 
 class GraphPack:
-    """Rewrites the layers of one module; its call is a :data:`bench.passes.packing.LayerRewrite`."""
+    """Rewrites the layers of one module; its call is a :data:`bench.passes.packing.LayerRewrite`.
 
-    def __init__(self, mod: tvm.IRModule, *, batch: int, block: int) -> None:
+    ``for_machine`` takes only what programs of the machine compute: a layer with the chain of ALU operators
+    behind it, because VTA stores the low 8 bits of its accumulators, so what leaves it is an int8 tensor.
+    ``grouping`` says how many groups kernels have (:data:`bench.passes.vta.grouped.GROUPINGS`): where it is
+    fewer than the layer's, the weights of other groups are zeros.
+    ``transposed`` says whether there is a kernel for a transposed convolution; without, it becomes a plain
+    one of data that are spread out with zeros.
+    """
+
+    def __init__(
+        self,
+        mod: tvm.IRModule,
+        *,
+        batch: int,
+        block: int,
+        weight_bits: int = 8,
+        start: Mark | None = None,
+        stop: Mark | None = None,
+        fold: bool = True,
+        for_machine: bool = True,
+        grouping: str = "any",
+        transposed: bool = True,
+    ) -> None:
+        for name, factor in (("bfactor", batch), ("cfactor", block)):
+            if factor < 1:
+                raise ValueError(f"graph_pack: {name} {factor} is not positive")
+        if weight_bits not in WEIGHT_BITS:
+            raise ValueError(f"graph_pack: weight_bits {weight_bits} is none of 1, 2, 4 and 8")
         self._bindings = bindings_of(mod["main"])
         self._positions = {binding.var: index for index, binding in enumerate(self._bindings)}
-        self._data_layout = f"{batch}n{block}c"
-        self._weight_layout = f"{block}{{0}}{block}{{1}}"
+        self._region = region(self._bindings, start, stop)
+        self._weight_bits = weight_bits
+        self._for_machine = for_machine
+        constants = Constants(fold=fold)
+        self._layers = Layers(batch, block, constants, grouping, transposed)
+        self._carried = Carried(constants, for_alu=for_machine)
 
     def __call__(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
         """Rewrite one layer."""
-        layer = plain_layer(call)
+        layer = plain_layer(call, packer.constants, any_layout=True)
         if layer is None:
             return None
-        reason = self._why_not(layer, var)
-        if reason:
-            return reason
-        return (
-            self._convolution(packer, var, layer)
-            if layer.operator == "conv2d"
-            else self._dense(packer, var, layer)
-        )
+        return self._why_not(packer, layer, var) or self._layers.pack(packer, var, layer, call)
 
-    def _why_not(self, layer: PlainLayer, var: relax.Var) -> str | None:
-        reason = layer.why_not(data_dtypes=("int8",), weight_dtypes=("int8",))
+    def keep_packed(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | None:
+        """An operator between the layers: a :data:`bench.passes.packing.KeepPacked`."""
+        return self._carried(packer, var, call) if self._positions[var] in self._region else None
+
+    def _why_not(self, packer: GraphPacker, layer: PlainLayer, var: relax.Var) -> str | None:
+        if self._positions[var] not in self._region:
+            return "it stands outside of start and stop"
+        reason = layer.why_not(data_dtypes=("int8",), weight_dtypes=("int8",), grouped=True, transposed=True)
         if reason:
             return reason
-        chain = following_chain(self._bindings, self._positions[var])
-        if alu_chain(chain):
+        assert layer.weight is not None
+        reach = 1 << (self._weight_bits - 1)
+        low, high = (int(extreme) for extreme in (np.min(layer.weight), np.max(layer.weight)))
+        if low < -reach or high >= reach:
+            return f"its weights reach from {low} to {high}, beyond {self._weight_bits} bits"
+        if not self._for_machine:
             return None
-        stop = next((binding.value.op.name for binding in chain if not _is_alu(binding.value)), None)
-        obstacle = f"{stop} follows, which VTA's ALU does not compute" if stop else "its int32 result is used"
-        return f"{obstacle}; VTA can store int8 only"
-
-    def _convolution(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
-        assert layer.weight is not None
-        data = packer.packed(layer.data, f"NCHW{self._data_layout}", axes="NCHW", multiples={})
-        kernel_layout = "OIHW" + self._weight_layout.format("o", "i")
-        weight = pack_weight(layer.weight, kernel_layout, axes="OIHW", extents={"I": data.extents["C"]})
-        convolution = relax.op.nn.conv2d(
-            data.var,
-            weight,
-            strides=list(layer.strides),
-            padding=list(layer.padding),
-            data_layout=data.layout.text,
-            kernel_layout=kernel_layout,
-            out_layout=data.layout.text,
-            out_dtype="int32",
-        )
-        return Packed(packer.emit(var.name, convolution), data.layout, "NCHW", layer.result_shape)
-
-    def _dense(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
-        assert layer.weight is not None
-        layout = f"NC{self._data_layout}"
-        data = packer.packed(layer.data, layout, axes="NC", multiples={})
-        weight_layout = "NC" + self._weight_layout.format("n", "c")
-        weight = pack_weight(layer.weight, weight_layout, axes="NC", extents={"C": data.extents["C"]})
-        product = dense(data.var, weight, data_layout=layout, weight_layout=weight_layout, out_layout=layout)
-        return Packed(packer.emit(var.name, product), Layout.parse(layout), "NC", layer.result_shape)
+        chain = following_chain(self._bindings, self._positions[var])
+        known = [relax.VarBinding(each.var, with_constants(packer, each.value)) for each in chain]
+        return why_no_alu_chain(known, layer.axes)
 
 
-def _is_alu(call: relax.Call) -> bool:
-    return call.op.name in ALU_OPERATORS and all(
-        isinstance(argument, GenericConst) for argument in call.args[1:]
-    )
+__all__ = ["GraphPack", "alu_chain", "graph_pack"]

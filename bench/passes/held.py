@@ -44,6 +44,16 @@ SELECTING = frozenset(
 MODULAR = frozenset({"relax.add", "relax.multiply", "relax.negative", "relax.subtract"})
 
 
+def is_clipped_to(value: relax.Expr | None, dtype: str) -> bool:
+    """Whether an expression is a clip to bounds that an integer type of up to 32 bits holds."""
+    if not isinstance(value, relax.Call) or getattr(value.op, "name", "") != "relax.clip":
+        return False
+    if dtype not in ("int8", "uint8", "int16", "uint16", "int32"):
+        return False
+    low, high = (float(bound.value) for bound in value.args[1:])
+    return np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
+
+
 def four_bit_type(expression: relax.Expr) -> str | None:
     """Find the 4-bit type, int4 or uint4, of a tensor or of a field of a tuple; None where there is none."""
     types = expression.ty.fields if isinstance(expression.ty, relax.TupleType) else [expression.ty]
@@ -51,15 +61,22 @@ def four_bit_type(expression: relax.Expr) -> str | None:
     return next((dtype for dtype in dtypes if dtype in HELD), None)
 
 
-def held_call(call: relax.Call, arguments: Sequence[relax.Expr], emit: Emit) -> relax.Expr:
+def held_call(
+    call: relax.Call, arguments: Sequence[relax.Expr], emit: Emit, *, clipped: bool = False
+) -> relax.Expr:
     """A call of an operator on `arguments`, which hold what the call's own are; its result is held.
 
-    `emit` binds what is computed on the way. Raises Unsupported for an operator whose 4-bit result is
+    `emit` binds what is computed on the way. `clipped` says that a conversion finds its operand within the
+    range of the new type. Raises Unsupported for an operator whose 4-bit result is
     not known to be computed by the same operator on 8 bits.
     """
     dtype, operator = four_bit_type(call), call.op.name
     if operator == "relax.astype":
-        return _low_bits(arguments[0], dtype, emit) if dtype else _converted(arguments[0], call, emit)
+        if dtype:
+            return _low_bits(arguments[0], dtype, emit)
+        return (
+            relax.op.astype(arguments[0], call.ty.dtype) if clipped else _converted(arguments[0], call, emit)
+        )
     if operator == "bitexact.requantize" and dtype:
         attributes = {**attributes_of(call), "out_dtype": HELD[dtype]}
         return relax.op.clip(emit(requantize(*arguments, **attributes)), *limits(dtype))

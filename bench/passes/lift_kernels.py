@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 import tvm
 from tvm import relax
@@ -13,9 +14,10 @@ from tvm.ir import GenericConst
 from bench.layout import Layout
 from bench.passes.packing import function_attributes
 
-Absorb = Callable[[Sequence[relax.VarBinding]], Sequence[relax.VarBinding]]
-"""Which of the bindings that follow a tensor operator, each the only reader of the one before, the kernel
-computes with it."""
+Absorb = Callable[[Sequence[relax.VarBinding], int, Container[relax.Var]], Sequence[relax.VarBinding]]
+"""Which bindings a kernel computes with its tensor operator, the last of them the kernel's result: given all
+bindings, the operator's position, and what belongs to other kernels already. All but the last are read by the
+kernel alone."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Lifted:
     result: str
 
 
-def absorb_nothing(_: Sequence[relax.VarBinding]) -> Sequence[relax.VarBinding]:
+def absorb_nothing(
+    _bindings: Sequence[relax.VarBinding], _start: int, _taken: Container[relax.Var]
+) -> Sequence[relax.VarBinding]:
     """A kernel that computes the tensor operator alone."""
     return ()
 
@@ -45,12 +49,18 @@ def bindings_of(function: relax.Function) -> list[relax.VarBinding]:
     return [binding for block in function.body.blocks for binding in block.bindings]
 
 
-def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[relax.VarBinding]:
-    """The bindings after ``start`` in which each reads the one before and is its only reader."""
+def readers_of(bindings: Sequence[relax.VarBinding]) -> dict[relax.Var, list[relax.VarBinding]]:
+    """The bindings that read each variable, once for each time they read it."""
     readers: dict[relax.Var, list[relax.VarBinding]] = {}
     for binding in bindings:
         for variable in _read(binding.value):
             readers.setdefault(variable, []).append(binding)
+    return readers
+
+
+def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[relax.VarBinding]:
+    """The bindings after ``start`` in which each reads the one before and is its only reader."""
+    readers = readers_of(bindings)
     chain: list[relax.VarBinding] = []
     last = bindings[start]
     while len(readers.get(last.var, [])) == 1 and isinstance(last.var, relax.DataflowVar):
@@ -61,26 +71,56 @@ def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[re
     return chain
 
 
+def own_chain(
+    bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+) -> list[relax.VarBinding]:
+    """What follows an operator up to what belongs to another kernel: two layers may lead to one addition."""
+    return list(takewhile(lambda each: each.var not in taken, following_chain(bindings, start)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Bindings of ``main`` that become one private function, whose result is that of the last.
+
+    The others are read within the group alone.
+    """
+
+    bindings: Sequence[relax.VarBinding]
+    name: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
 def lift_kernels(
-    mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing
+    mod: tvm.IRModule, *, absorb: Absorb = absorb_nothing, tensors_last: bool = False
 ) -> tuple[tvm.IRModule, dict[str, Lifted]]:
     """Move each packed tensor operator, and what ``absorb`` takes with it, to a private function.
 
-    Returns the module and what was lifted, by the binding of the operator. Parameters of a kernel are its
-    data, then its constants of more than one element, in the order in which they are first used; scalar
-    constants stay inside.
+    Returns the module and what was lifted, by the binding of the operator.
     """
-    main = mod["main"]
-    bindings = bindings_of(main)
-    absorbed: set[relax.Var] = set()
-    kernels: dict[relax.Var, list[relax.VarBinding]] = {}
+    bindings = bindings_of(mod["main"])
+    groups = []
+    taken: set[relax.Var] = set()
     for start, binding in enumerate(bindings):
         if is_packed_operator(binding.value):
-            # Two layers may lead to one addition: it belongs to the kernel that comes first.
-            own = takewhile(lambda member: member.var not in absorbed, following_chain(bindings, start))
-            group = [binding, *absorb(list(own))]
-            kernels[group[-1].var] = group
-            absorbed.update(member.var for member in group)
+            members = [binding, *absorb(bindings, start, taken)]
+            taken.update(member.var for member in members)
+            groups.append(Group(members, f"{binding.var.name}_kernel"))
+    return lift_groups(mod, groups, tensors_last=tensors_last)
+
+
+def lift_groups(
+    mod: tvm.IRModule, groups: Sequence[Group], *, tensors_last: bool = False
+) -> tuple[tvm.IRModule, dict[str, Lifted]]:
+    """Move each group of bindings of ``main`` to a private function.
+
+    Returns the module and what was lifted, by the first binding of each group. Parameters of a function are
+    its tensors and its constants of more than one element, in the order in which they are first used, but
+    with ``tensors_last`` all tensors but the first come after the constants; scalar constants stay inside. A
+    tensor that the first binding reads and others too is two parameters.
+    """
+    main = mod["main"]
+    last = {group.bindings[-1].var: group for group in groups}
+    absorbed = {member.var for group in groups for member in group.bindings}
     builder = relax.BlockBuilder()
     new: dict[relax.Var, relax.Expr] = {}
     results: dict[str, Lifted] = {}
@@ -88,46 +128,68 @@ def lift_kernels(
     new.update(zip(main.params, parameters, strict=True))
     with builder.function("main", parameters, attrs=function_attributes(main)):
         with builder.dataflow():
-            for binding in bindings:
-                if binding.var in kernels:
-                    group = kernels[binding.var]
-                    function, arguments = _kernel(group)
-                    variable = builder.add_func(function, f"{group[0].var.name}_kernel")
-                    call = relax.Call(variable, [_substitute(argument, new) for argument in arguments])
+            for binding in bindings_of(main):
+                if binding.var in last:
+                    group = last[binding.var]
+                    function, arguments = _kernel(group.bindings, tensors_last=tensors_last)
+                    if group.attributes:
+                        function = function.with_attrs(dict(group.attributes))
+                    variable = builder.add_func(function, group.name)
+                    call = relax.Call(variable, [substitute(argument, new) for argument in arguments])
                     new[binding.var] = builder.emit(call, binding.var.name)
-                    results[group[0].var.name] = Lifted(variable.name_hint, new[binding.var].name)
+                    results[group.bindings[0].var.name] = Lifted(variable.name_hint, new[binding.var].name)
                 elif binding.var not in absorbed:
-                    new[binding.var] = builder.emit(_substitute(binding.value, new), binding.var.name)
-            output = builder.emit_output(_substitute(main.body.body, new), "output")
+                    new[binding.var] = builder.emit(substitute(binding.value, new), binding.var.name)
+            output = builder.emit_output(substitute(main.body.body, new), "output")
         builder.emit_func_output(output)
     return builder.finalize(), results
 
 
-def _kernel(group: Sequence[relax.VarBinding]) -> tuple[relax.Function, list[relax.Expr]]:
+def _kernel(
+    group: Sequence[relax.VarBinding], *, tensors_last: bool
+) -> tuple[relax.Function, list[relax.Expr]]:
     """The private function that computes a group, and the arguments that ``main`` gives it."""
     inside = {member.var for member in group}
-    arguments: list[relax.Expr] = []
-    for member in group:
-        for argument in member.value.args:
-            is_tensor = isinstance(argument, relax.Var) and argument not in inside
-            is_array = isinstance(argument, GenericConst) and argument.value.numpy().size > 1
-            if (is_tensor or is_array) and not any(argument.same_as(seen) for seen in arguments):
-                arguments.append(argument)
+    # What the first binding reads is its own, though others may read the same.
+    own, others = (
+        [(each, members) for each in _tensors(members, inside)] for members in (group[:1], group[1:])
+    )
+    rest = [*own[1:], *others]
+    if tensors_last:
+        rest.sort(key=lambda entry: not isinstance(entry[0], GenericConst))
+    ordered = [*own[:1], *rest]
+    arguments = [argument for argument, _ in ordered]
     parameters = [relax.Var(f"argument{index}", argument.ty) for index, argument in enumerate(arguments)]
-    replaced = list(zip(arguments, parameters, strict=True))
     new: dict[relax.Var, relax.Expr] = {}
     builder = relax.BlockBuilder()
     with builder.function("kernel", parameters, private=True):
         with builder.dataflow():
             for member in group:
                 call = member.value
-                operands = [_operand(operand, replaced, new) for operand in call.args]
+                known = [
+                    (argument, parameter)
+                    for (argument, readers), parameter in zip(ordered, parameters, strict=True)
+                    if member in readers
+                ]
+                operands = [_operand(operand, known, new) for operand in call.args]
                 new[member.var] = builder.emit(
                     relax.Call(call.op, operands, call.attrs, call.ty_args), member.var.name
                 )
             result = builder.emit_output(new[group[-1].var])
         builder.emit_func_output(result)
     return next(iter(builder.get().functions.values())), arguments
+
+
+def _tensors(members: Sequence[relax.VarBinding], inside: Container[relax.Var]) -> list[relax.Expr]:
+    """The tensors and constants of more than one element that some bindings read, each once."""
+    found: list[relax.Expr] = []
+    for member in members:
+        for argument in member.value.args:
+            is_tensor = isinstance(argument, relax.Var) and argument not in inside
+            is_array = isinstance(argument, GenericConst) and argument.value.numpy().size > 1
+            if (is_tensor or is_array) and not any(argument.same_as(seen) for seen in found):
+                found.append(argument)
+    return found
 
 
 def _operand(
@@ -139,7 +201,7 @@ def _operand(
     for argument, parameter in replaced:
         if argument.same_as(operand):
             return parameter
-    return _substitute(operand, new)
+    return substitute(operand, new)
 
 
 def _read(expression: relax.Expr) -> list[relax.Var]:
@@ -155,14 +217,15 @@ def _read(expression: relax.Expr) -> list[relax.Var]:
     return []
 
 
-def _substitute(expression: relax.Expr, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
+def substitute(expression: relax.Expr, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
+    """The expression with each variable replaced by what ``new`` has for it."""
     if isinstance(expression, relax.Var):
         return new[expression]
     if isinstance(expression, relax.Tuple):
-        return relax.Tuple([_substitute(field, new) for field in expression.fields])
+        return relax.Tuple([substitute(field, new) for field in expression.fields])
     if isinstance(expression, relax.TupleGetItem):
-        return relax.TupleGetItem(_substitute(expression.tuple_value, new), expression.index)
+        return relax.TupleGetItem(substitute(expression.tuple_value, new), expression.index)
     if isinstance(expression, relax.Call):
-        arguments = [_substitute(argument, new) for argument in expression.args]
+        arguments = [substitute(argument, new) for argument in expression.args]
         return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
     return expression

@@ -23,7 +23,7 @@ from bench.int4 import HELD, PER_WORD, held, pack_int4
 from bench.layout import Layout, logical_shape, pack, packed_shape
 from bench.operators import int4
 from bench.passes.constants import constant_bindings
-from bench.passes.held import four_bit_type, held_call
+from bench.passes.held import four_bit_type, held_call, is_clipped_to
 
 ELEMENTWISE = frozenset(
     {
@@ -48,7 +48,9 @@ class Packed:
 
     ``shape`` is the plain shape; the packed tensor may be larger on every axis, and what lies outside
     ``shape`` carries no meaning. With a ``dtype``, int4 or uint4, ``var`` is int32 words of eight values
-    along the innermost dimension of the layout (:mod:`bench.int4`).
+    along the innermost dimension of the layout (:mod:`bench.int4`). ``channels`` is where on the packed axis
+    C each channel lies: None for one after the other from 0, which is so but for a concatenation of padded
+    tensors.
     """
 
     var: relax.Var
@@ -56,6 +58,7 @@ class Packed:
     axes: str
     shape: tuple[int, ...]
     dtype: str | None = None
+    channels: tuple[int, ...] | None = None
 
     @property
     def extents(self) -> dict[str, int]:
@@ -63,11 +66,17 @@ class Packed:
         *outer, innermost = tensor_shape(self.var)
         return logical_shape(self.layout, [*outer, innermost * PER_WORD if self.dtype else innermost])
 
+    def is_like(self, other: Packed) -> bool:
+        """Whether each element lies where the same element of ``other`` does."""
+        mine, theirs = (
+            (each.layout, each.axes, each.extents, each.channels, each.shape) for each in (self, other)
+        )
+        return mine == theirs
+
 
 LayerRewrite = Callable[["GraphPacker", relax.Var, relax.Call], Packed | str | None]
 """What a target does with one call: the packed result, or why it does not take this layer (a string);
 None where the call is no layer at all."""
-
 
 KeepPacked = Callable[["GraphPacker", relax.Var, relax.Call], Packed | None]
 """What an operator that is no layer becomes on packed tensors; None where it needs plain ones."""
@@ -85,15 +94,19 @@ def tensor_shape(expr: relax.Expr) -> tuple[int, ...]:
 
 
 class GraphPacker:
-    """Rewrites ``main`` of one integer graph; a :data:`LayerRewrite` calls its methods."""
+    """Rewrites ``main`` of one integer graph; the target's :data:`LayerRewrite` calls its methods.
+
+    So does the :data:`KeepPacked`, which says what stays packed between the layers: elementwise operators
+    where it is None.
+    """
 
     def __init__(
-        self, mod: tvm.IRModule, rewrite: LayerRewrite, *, keep_packed: KeepPacked = lambda *_: None
+        self, mod: tvm.IRModule, rewrite: LayerRewrite, *, keep_packed: KeepPacked | None = None
     ) -> None:
         """Take a target's rewrite of layers and what keeps other operators packed."""
         self._main = mod["main"]
         self._rewrite = rewrite
-        self._keep_packed = keep_packed
+        self._keep_packed = keep_packed or GraphPacker.elementwise
         self._builder = relax.BlockBuilder()
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
@@ -102,6 +115,9 @@ class GraphPacker:
         self.constants = constant_bindings(self._main)
         """Tensors that no input changes, by the variable of the integer graph."""
         self._readers = _readers(self._main)
+        self._producers = {
+            each.var: each.value for block in self._main.body.blocks for each in block.bindings
+        }
         self.correspondences: list[Correspondence] = []
         self.taken: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -148,10 +164,14 @@ class GraphPacker:
             self._repacked[key] = self._pack(tensor, target, axes, multiples)
         return self._repacked[key]
 
+    def readers(self, tensor: relax.Var) -> list[tuple[relax.Var, relax.Call]]:
+        """The calls that read ``tensor`` of the integer graph, with the variables that they are bound to."""
+        return self._readers.get(tensor, [])
+
     def layers_behind(self, tensor: relax.Var) -> list[relax.Call]:
         """The calls that read ``tensor`` of the integer graph, or what elementwise operators make of it."""
         found: list[relax.Call] = []
-        for variable, call in self._readers.get(tensor, ()):
+        for variable, call in self.readers(tensor):
             if isinstance(call.op, tvm.ir.Op) and call.op.name in ELEMENTWISE:
                 found += self.layers_behind(variable)
             else:
@@ -165,6 +185,12 @@ class GraphPacker:
     def form(self, tensor: relax.Expr) -> Packed | None:
         """The packed tensor that holds ``tensor`` of the integer graph; None where there is none."""
         return self._packed.get(tensor)
+
+    def constant(self, operand: relax.Expr) -> np.ndarray | None:
+        """An operand that no input changes, as its values; None for any other."""
+        if isinstance(operand, GenericConst):
+            return operand.value.numpy()
+        return held(self.constants[operand]) if operand in self.constants else None
 
     def plain(self, tensor: relax.Var) -> relax.Expr:
         """``tensor`` of the integer graph in its plain form."""
@@ -184,7 +210,7 @@ class GraphPacker:
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result
-            packed = self._elementwise(var, value) or self._keep_packed(self, var, value)
+            packed = self._keep_packed(self, var, value)
             if packed:
                 return self._keep(var, packed)
         if isinstance(value, relax.Var):
@@ -205,6 +231,8 @@ class GraphPacker:
         self._record(var, packed.var.name, packed)
 
     def _record(self, var: relax.Var, transformed: str, packed: Packed | None) -> None:
+        if packed and packed.channels:
+            return  # No layout says where its channels lie; what is computed from it is recorded again.
         shape = tensor_shape(var)
         axes = packed.axes if packed else {4: "NCHW", 2: "NC"}.get(len(shape), "")
         layout = packed.layout.text if packed else None
@@ -221,10 +249,15 @@ class GraphPacker:
             return relax.TupleGetItem(self._plain_expression(expression.tuple_value), expression.index)
         if isinstance(expression, relax.Call):
             arguments = [self._plain_expression(argument) for argument in expression.args]
-            return held_call(expression, arguments, lambda step: self.emit(f"{name}_held", step))
+            clipped = bool(expression.args) and is_clipped_to(
+                self._producers.get(expression.args[0]), str(getattr(expression.ty, "dtype", ""))
+            )
+            return held_call(
+                expression, arguments, lambda step: self.emit(f"{name}_held", step), clipped=clipped
+            )
         return expression
 
-    def _elementwise(self, var: relax.Var, call: relax.Call) -> Packed | None:
+    def elementwise(self, var: relax.Var, call: relax.Call) -> Packed | None:
         """The call on packed operands, if it is elementwise and its tensors are packed alike."""
         if not isinstance(call.op, tvm.ir.Op) or call.op.name not in ELEMENTWISE:
             return None
@@ -239,18 +272,16 @@ class GraphPacker:
         operands: dict[relax.Var, Packed] = {}
         for tensor in tensors:
             operand = self._packed_like(tensor, first)
-            if operand is None or (operand.layout, operand.extents) != (first.layout, first.extents):
+            if operand is None or not operand.is_like(first):
                 return None
             operands[tensor] = operand
         arguments: list[relax.Expr] = []
         for argument in call.args:
             if isinstance(argument, relax.Var) and argument in operands:
                 arguments.append(self._values(operands[argument]))
-            elif isinstance(argument, GenericConst):
-                arguments.append(relax.const(_packed_operand(call, argument.value.numpy(), first)))
-            elif isinstance(argument, relax.Var):
-                constant = held(self.constants[argument])
-                arguments.append(relax.const(_packed_operand(call, constant, first)))
+            elif (constant := self.constant(argument)) is not None:
+                packed = packed_operand(call, constant, first)
+                arguments.append(relax.const(packed, str(packed.dtype)))
             else:
                 arguments.append(argument)
         result = held_call(call, arguments, lambda step: self.emit(f"{var.name}_held", step))
@@ -305,17 +336,26 @@ class GraphPacker:
         )
         multiple = {axis: int(np.lcm(multiples.get(axis, 1), layout.block(axis))) for axis in axes}
         padded = [-(-size // multiple[axis]) * multiple[axis] for axis, size in zip(axes, shape, strict=True)]
-        if list(shape) != padded:
-            widths = [width for size, full in zip(shape, padded, strict=True) for width in (0, full - size)]
-            tensor = self.emit(f"{name}_padded", relax.op.nn.pad(tensor, widths))
-        split, order = split_and_order(layout, padded, axes)
-        if split != padded:
-            tensor = self.emit(f"{name}_split", relax.op.reshape(tensor, split))
-        if order != sorted(order):
-            tensor = relax.op.permute_dims(tensor, order)
-        packed = self._stored(f"{name}_{layout.text}", tensor, dtype)
+        arranged = self.arranged(tensor, layout, padded, axes, name=name)
+        packed = self._stored(f"{name}_{layout.text}", arranged, dtype)
         self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape, dtype))
         return Packed(packed, layout, axes, shape, dtype)
+
+    def arranged(
+        self, tensor: relax.Expr, layout: Layout, extents: list[int], axes: str, *, name: str
+    ) -> relax.Expr:
+        """A plain tensor padded with zeros to ``extents``, in ``layout``, by operators of the graph.
+
+        The last of them is not bound to a variable yet.
+        """
+        shape = tensor_shape(tensor)
+        if list(shape) != extents:
+            widths = [width for size, full in zip(shape, extents, strict=True) for width in (0, full - size)]
+            tensor = self.emit(f"{name}_padded", relax.op.nn.pad(tensor, widths))
+        split, order = split_and_order(layout, extents, axes)
+        if split != extents:
+            tensor = self.emit(f"{name}_split", relax.op.reshape(tensor, split))
+        return relax.op.permute_dims(tensor, order) if order != sorted(order) else tensor
 
     def _unpack(self, packed: Packed, *, name: str) -> relax.Var:
         extents = packed.extents
@@ -327,6 +367,9 @@ class GraphPacker:
             tensor = self.emit(f"{name}_plain", relax.op.permute_dims(tensor, inverse))
         if split != full:
             tensor = self.emit(f"{name}_plain", relax.op.reshape(tensor, full))
+        if packed.channels:
+            tensor = self._gathered(tensor, packed, name=name)
+            full[packed.axes.index("C")] = len(packed.channels)
         if full != list(packed.shape):
             axes = list(range(len(full)))
             begin = [0] * len(full)
@@ -336,6 +379,23 @@ class GraphPacker:
         entry = Correspondence(name, tensor.name, packed.axes, None, packed.shape, packed.dtype)
         self.correspondences.append(entry)
         return tensor
+
+    def _gathered(self, tensor: relax.Var, packed: Packed, *, name: str) -> relax.Var:
+        """The channels of a plain tensor that lie at ``packed.channels``, one after the other."""
+        assert packed.channels
+        axis = packed.axes.index("C")
+        runs = [
+            self.emit(f"{name}_run", relax.op.strided_slice(tensor, [axis], [start], [stop]))
+            for start, stop in _runs(packed.channels)
+        ]
+        return self.emit(f"{name}_plain", relax.op.concat(runs, axis=axis)) if len(runs) > 1 else runs[0]
+
+
+def _runs(channels: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Where channels lie one after the other: first position and end of each run."""
+    ends = [index for index in range(1, len(channels)) if channels[index] != channels[index - 1] + 1]
+    starts, stops = [0, *ends], [*ends, len(channels)]
+    return [(channels[start], channels[stop - 1] + 1) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _readers(function: relax.Function) -> dict[relax.Var, list[tuple[relax.Var, relax.Call]]]:
@@ -363,7 +423,7 @@ def pack_weight(
     return relax.const(pack_int4(packed) if packed.dtype.name in HELD else packed)
 
 
-def _packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.ndarray:
+def packed_operand(call: relax.Call, constant: np.ndarray, like: Packed) -> np.ndarray:
     """A constant operand of an elementwise operator whose tensors are packed as ``like``."""
     if call.op.name != "bitexact.requantize":
         packed = pack_broadcast(constant, like)
@@ -399,10 +459,12 @@ def pack_broadcast(constant: np.ndarray, like: Packed) -> np.ndarray:
         size == 1 and not (axis == "C" and one_channel) for axis, size in zip(like.axes, shape, strict=True)
     ]
     full = [1 if spread else extents[axis] for axis, spread in zip(like.axes, broadcast, strict=True)]
-    padded = np.pad(
-        constant.reshape(shape),
-        [(0, extent - size) for extent, size in zip(full, shape, strict=True)],
-    )
+    padded = np.zeros(full, constant.dtype)
+    places: list[slice | list[int]] = [slice(size) for size in shape]
+    channel = like.axes.index("C")
+    if like.channels and shape[channel] > 1:
+        places[channel] = list(like.channels)
+    padded[tuple(places)] = constant.reshape(shape)
     packed = packed_shape(like.layout, extents)
     split: list[int] = []
     positions: list[int] = []

@@ -55,17 +55,23 @@ class PlainLayer:
         return text
 
     def why_not(  # noqa: PLR0911 - one return for each reason
-        self, *, data_dtypes: tuple[str, ...], weight_dtypes: tuple[str, ...], dilated: bool = False
+        self,
+        *,
+        data_dtypes: tuple[str, ...],
+        weight_dtypes: tuple[str, ...],
+        dilated: bool = False,
+        grouped: bool = False,
+        transposed: bool = False,
     ) -> str | None:
         """Why a kernel for these dtypes does not take this layer, or None where it does.
 
-        ``dilated`` says whether the kernel can dilate.
+        ``dilated``, ``grouped`` and ``transposed`` say what the kernel can besides a plain convolution.
         """
         if self.weight is None:
             return "its weight is not a constant"
-        if self.operator == "conv2d_transpose":
+        if not transposed and self.operator == "conv2d_transpose":
             return "it is a transposed convolution; the kernels take plain ones"
-        if self.groups != 1:
+        if not grouped and self.groups != 1:
             return f"it has {self.groups} groups; the kernels take one"
         if not dilated and set(self.dilation) != {1}:
             return f"its dilation is {self.dilation}; the kernel takes (1, 1)"

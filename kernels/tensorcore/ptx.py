@@ -60,10 +60,10 @@ template <bool C, class A, class B> struct conditional;
 """
 }
 
-# TVM 0.27 puts buffers of different types into one allocation, and then refuses to take a pointer to it.
-_CONFIG = {"tirx.disable_storage_rewrite": True}
-
 _TRAIT_USED = re.compile(r"(?<!using cuda::)std::(?:is_|enable_if|conditional)")
+
+# A scheduled function with this attribute keeps each of its buffers apart from the others.
+OWN_STORAGE = "bitexact.own_storage"
 
 _AXES = ("x", "y", "z")
 
@@ -156,7 +156,10 @@ def compile_cuda_source(scheduled: tirx.PrimFunc, *, name: str, arch: str) -> tu
     target = Target({"kind": "cuda", "arch": arch}, host="llvm")
     module = tvm.IRModule({name: scheduled.with_attr("global_symbol", name)})
     pipeline, _, finalize_device = tirx.get_default_tir_pipeline(target)
-    with PassContext(config=_CONFIG):
+    # With merge_static_smem in place of this, TVM 0.27 lets buffers share memory after it has placed the
+    # barriers, and kernels race.
+    config = {"tirx.disable_storage_rewrite": bool((scheduled.attrs or {}).get(OWN_STORAGE, False))}
+    with PassContext(config=config):
         lowered_module = pipeline(tirx.transform.BindTarget(target)(module))
     _, devices = split_host_device_mods(lowered_module)
     kernels = [

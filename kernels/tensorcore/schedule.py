@@ -19,6 +19,7 @@ from kernels.tensorcore.intrinsics import Intrinsics, intrinsics
 from kernels.tensorcore.operands import is_packed, per_item
 from kernels.tensorcore.problem import Problem
 from kernels.tensorcore.product import problem_of
+from kernels.tensorcore.ptx import OWN_STORAGE
 from kernels.tensorcore.tiling import WARP, Tiling, result_alignment
 
 # A schedule hands out opaque references to blocks and loops.
@@ -83,15 +84,23 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     if staged:
         transposed = is_packed(problem.out_dtype)
         sch.unroll(sch.get_loops(staged)[-3])
+        tensorized = f"{sch.get(staged).name_hint}_o"
         _tensorize_last_two(sch, staged, instruction.stage_transposed if transposed else instruction.stage)
+        # Only now: a tensorized block does not keep what was said of its buffer.
+        sch.storage_align(sch.get_sblock(tensorized), 0, -2, *result_alignment(problem))
     else:
         sch.tensorize(output.tile_row, instruction.store)
     for loop in (step1, y1, x1, row1, column1, *output.unrolled[: 3 if problem.fused else 4]):
         sch.unroll(loop)
-    if tiling.auto_unroll_max_step:
+    if staged:
+        # Left to NVRTC: TVM allocates what is inside a loop once for each turn that it writes out.
+        sch.annotate(output.unrolled[0], "pragma_unroll_explicit", 0)
+    # TVM 0.27 lets buffers share memory whose types differ, and then refuses to take a pointer to it.
+    own_storage = problem.fused and not is_packed(problem.dtype)
+    if tiling.auto_unroll_max_step and not own_storage:
         sch.annotate(output.block, "pragma_auto_unroll_max_step", tiling.auto_unroll_max_step)
         sch.annotate(output.block, "pragma_unroll_explicit", 1)
-    return sch.mod["main"]
+    return sch.mod["main"].with_attr(OWN_STORAGE, own_storage)
 
 
 def _output_loops(sch: Schedule, out: Block, problem: Problem) -> list[Loop]:
@@ -166,7 +175,6 @@ def _stage_sums(sch: Schedule, out: Block, output: OutputLoops, problem: Problem
     _, _, row_tile, column_tile = output.unrolled
     sch.compute_at(staged, row_tile, preserve_unit_loops=True)
     sch.set_scope(staged, 0, "shared")
-    sch.storage_align(staged, 0, -2, *result_alignment(problem))
     row, column = output.tile_row, output.tile_column
     order = (column, column_tile, row) if packed else (row, column_tile, column)
     sch.reorder(*order)

@@ -111,14 +111,25 @@ class Tiling:
         return a_tiles * problem.tile.m * step, b_tiles * problem.tile.n * step
 
     def result_bytes(self, problem: Problem) -> int:
-        """Bytes of that shared memory: for every warp one row of its tiles."""
+        """Bytes of the shared memory through which sums pass to an epilogue: of every warp a row of tiles.
+
+        Along an axis that warps divide, TVM 0.27 cannot tell one tile of a warp from the others, and keeps
+        room for all of them.
+        """
         if not problem.fused:
             return 0
         tile = problem.tile
         lines, words = (tile.n, tile.m) if is_packed(problem.out_dtype) else (tile.m, tile.n)
         words *= self.block_col_warps * self.warp_col_tiles
         factor, offset = result_alignment(problem)
-        return self.threads_y * lines * (words + (offset - words) % factor) * 4
+        kept = 1
+        for warps, tiles in (
+            (self.block_height_warps, self.warp_height_tiles),
+            (self.block_width_warps, self.warp_width_tiles),
+            (self.block_row_warps, self.warp_row_tiles),
+        ):
+            kept *= tiles if warps > 1 else 1
+        return kept * self.threads_y * lines * (words + (offset - words) % factor) * 4
 
     def shared_bytes(self, problem: Problem) -> int:
         """Shared memory of one block, in bytes."""
@@ -170,9 +181,11 @@ def result_alignment(problem: Problem) -> tuple[int, int]:
 
     4-bit results are read along the rows of the tiles, eight channels a thread: a line is then one channel.
     Others are read along the channels. The words of a line are `offset` modulo `factor`, so that lines
-    begin at different banks, and neither the store of a tile nor the threads that read it meet in one.
+    begin at different banks, and neither the store of a tile nor the threads that read it meet in one. A
+    store takes four neighbouring lines at a time, save that of mma by channels, which takes every other.
     """
-    return 32, 4 if is_packed(problem.out_dtype) else problem.tile.n % 32
+    every_other = is_packed(problem.out_dtype) and problem.tile.instruction == "mma"
+    return 32, 4 if every_other else 8
 
 
 def largest_divisor(extent: int, limit: int) -> int:

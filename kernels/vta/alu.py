@@ -44,8 +44,11 @@ def schedule_alu(function: tirx.PrimFunc, tile: Tile) -> tirx.PrimFunc:
     return sch.mod["main"]
 
 
-def choose_tile(layer: Pooling, extra: Extra, config: Config) -> Tile:
-    """Return the tile that reads the fewest rows twice; ValueError where even the smallest does not fit."""
+def choose_tile(layer: Pooling, extra: Extra, config: Config, *, windows: bool) -> Tile:
+    """Return the tile that reads the fewest rows twice; ValueError where even the smallest does not fit.
+
+    windows: whether the data lie beside the results; otherwise they become the results.
+    """
 
     def need(tile: Tile) -> int:
         chunks = pieces(layer.channels, tile.channels)
@@ -56,7 +59,7 @@ def choose_tile(layer: Pooling, extra: Extra, config: Config) -> Tile:
             * pieces(layer.columns.out, tile.columns)
         )
         area = tile.rows * tile.columns * (1 + extra.residuals)
-        if layer.taps > 1:
+        if windows:
             area += layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
         return tile.channels * (min(tile.threads, tiles) * area + min(tile.threads, chunks) * extra.tensors)
 

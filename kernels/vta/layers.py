@@ -124,11 +124,6 @@ class Pooling:
     rows: Axis
     columns: Axis
 
-    @property
-    def taps(self) -> int:
-        """Elements of a window."""
-        return self.rows.kernel * self.columns.kernel
-
     @classmethod
     def of(  # noqa: PLR0917 - the layer's own
         cls,

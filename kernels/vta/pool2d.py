@@ -37,4 +37,5 @@ def pool2d(
         epilogue=epilogue,
         config=config,
     )
-    return compile_program(schedule_alu(function, choose_tile(layer, Extra.of(epilogue), config)), config)
+    tile = choose_tile(layer, Extra.of(epilogue), config, windows=True)
+    return compile_program(schedule_alu(function, tile), config)

@@ -35,7 +35,6 @@ def test_a_layer_names_its_instruction(
 REFUSED = [
     ("tensorcore", ConvCase(inputs=6, outputs=6, groups=2), "int8", "fixed", "it has 2 groups"),
     ("hexagon", ConvCase(inputs=6, outputs=6, groups=2), "uint8", "fixed", "it has 2 groups"),
-    ("vta", ConvCase(inputs=6, outputs=6, groups=2), "int8", "pow2", "it has 2 groups"),
     ("hexagon", ConvCase(dilation=(2, 2)), "uint8", "fixed", "its dilation is (2, 2)"),
     ("vta", ConvCase(dilation=(2, 2)), "int8", "pow2", "its dilation is (2, 2)"),
 ]

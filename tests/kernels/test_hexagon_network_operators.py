@@ -24,6 +24,7 @@ from kernels.hexagon.max_pool import max_pool_primfunc, schedule_max_pool
 from kernels.hexagon.operators import OPERATORS
 from kernels.hexagon.requantize import ROUNDINGS, requantize_primfunc, schedule_requantize
 from simulators.hvx.qemu import FunctionServer
+from tests.kernels.test_hexagon_operators import CONVOLUTIONS, convolve, operands
 from tests.simulators.hvx_guest import needs_qemu, needs_toolchain
 
 PACKED = (2, 3, 3, 5, 32)
@@ -322,3 +323,77 @@ def test_what_no_kernel_takes_is_refused(name):
     make, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+SOME = (
+    "requantize_half_even_per_channel_uint8",
+    "add_per_channel",
+    "astype_int32_to_int8",
+    "depthwise_3x3_int8_int8",
+    "sum_pool_whole_image_uint8",
+    "max_pool_3x3_stride_2_uint8",
+)
+
+
+@needs_qemu
+@needs_toolchain
+@pytest.mark.parametrize(("architecture", "seed"), [(66, 1), (67, 2)])
+def test_any_order_of_parallel_tasks_gives_the_same_on_v66_and_v67(architecture, seed):
+    cases = {name: CASES[name] for name in SOME}
+    functions = {name: case.schedule(case.description) for name, case in cases.items()}
+    conv = CONVOLUTIONS["1x1"]
+    data, weight = operands(conv, "random")
+    elf = build_elf({**functions, "conv2d": schedule_conv2d(conv.primfunc())}, architecture=architecture)
+    with FunctionServer(elf, timeout=60) as running:
+        running.shuffle_tasks(seed)
+        for name, case in cases.items():
+            out = np.zeros_like(case.expected)
+            running.call(name, case.operands, out)
+            assert np.array_equal(out, case.expected), name
+        out = np.zeros(conv.out_shape, np.int32)
+        running.call("conv2d", [data, weight], out)
+        assert np.array_equal(out, convolve(conv, data, weight))
+
+
+@needs_toolchain
+@pytest.mark.parametrize("architecture", [68, 69, 71, 73, 75])
+def test_what_qemu_does_not_run_is_built_with_its_vrmpy(architecture):
+    function = schedule_conv2d(CONVOLUTIONS["1x1"].primfunc())
+    found = find_vrmpy(build_elf({"conv2d": function}, architecture=architecture))
+    # 8 words by 4 x 2 pixels by 2 blocks of channels, and the sums of the data.
+    assert len(found) >= 8 * 8 * 2
+    assert {v.operation for v in found} == {"vrmpyub_acc"}
+
+
+@needs_qemu
+@needs_toolchain
+def test_a_chain_of_layers_runs_on_resident_tensors():
+    """conv2d, bias, requantise and pooling, with nothing sent between them."""
+    conv = CONVOLUTIONS["two_blocks_of_channels"]
+    data, weight = operands(conv, "random")
+    shape = conv.out_shape
+    channels = (1, shape[1], 1, 1, 32)
+    bias = drawn(channels, "int32") // 2**16
+    multiplier, shift = np.full(channels, 1288490240, np.int32), np.full(channels, -12, np.int32)
+    elf = build_elf(
+        {
+            "conv2d": schedule_conv2d(conv.primfunc()),
+            "bias": schedule_binary(binary_primfunc("add", shape, channels)),
+            "requantize": schedule_requantize(requantize_primfunc(shape, channels, out_dtype="uint8")),
+            "pool": schedule_max_pool(max_pool_primfunc(shape, (2, 2), strides=(2, 2))),
+        }
+    )
+    sums = wrapped(convolve(conv, data, weight).astype(np.int64) + bias)
+    limited = [min(max(rescaled(int(value), 1288490240, -12, "half_up"), 0), 255) for value in sums.flat]
+    bytes_ = np.array(limited, np.uint8).reshape(shape)
+    expected = np.max([pixels for _, pixels in windows(bytes_, (2, 2), (2, 2), NONE, ONE, 0)], axis=0)
+    with FunctionServer(elf, timeout=60) as running:
+        kept = [running.upload(array) for array in (weight, bias, multiplier, shift)]
+        wide, biased = (running.allocate(shape, np.int32) for _ in range(2))
+        narrow, pooled = running.allocate(shape, np.uint8), running.allocate(expected.shape, np.uint8)
+        for _ in range(2):
+            running.call_resident("conv2d", [running.upload(data), kept[0], wide])
+            running.call_resident("bias", [wide, kept[1], biased])
+            running.call_resident("requantize", [biased, kept[2], kept[3], narrow])
+            running.call_resident("pool", [narrow, pooled])
+            assert np.array_equal(running.download(pooled), expected)

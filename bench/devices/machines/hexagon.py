@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
 from bench.devices.failure import crash, timeout
-from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
+from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
 from simulators.hvx import qemu
 from simulators.report import Report
 
@@ -20,6 +21,7 @@ class HexagonMachine:
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
+        self._shapes = json.loads(files.get(HEXAGON_SHAPES, b"{}"))
         try:
             self._server = qemu.FunctionServer(files[HEXAGON_PROGRAM], without_vrmpy=files[HEXAGON_TWIN])
         except (qemu.CorruptElf, qemu.ServerCrash, qemu.ProtocolError) as error:
@@ -32,9 +34,13 @@ class HexagonMachine:
 
     def call(self, kernel: str, arguments: Sequence[np.ndarray]) -> Report:
         """Execute one function in the emulated Hexagon."""
-        *inputs, output = arguments
+        # A kernel may know a tensor by another shape, with the elements in the same order.
+        shapes = self._shapes.get(kernel) or [array.shape for array in arguments]
+        *inputs, output = (
+            np.ascontiguousarray(array).reshape(shape) for array, shape in zip(arguments, shapes, strict=True)
+        )
         try:
-            counters = self._server.call(kernel, [np.ascontiguousarray(array) for array in inputs], output)
+            counters = self._server.call(kernel, inputs, output)
         except qemu.ServerTimeout as error:
             raise timeout(str(error)) from error
         except (qemu.ServerCrash, qemu.ProtocolError, qemu.FunctionError) as error:

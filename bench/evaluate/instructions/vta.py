@@ -19,10 +19,13 @@ def conv2d(call: OperatorCall) -> np.ndarray:
     assert call.shape is not None
     images, out_blocks, out_height, out_width = call.shape[:4]
     in_blocks, kernel_height, kernel_width = weight.shape[1:4]
+    groups = call.attributes["groups"]
+    # Each output block reads the input blocks of its group, from this one on; without groups all the same.
+    first = np.arange(out_blocks if groups > 1 else 1) // (out_blocks // groups) * in_blocks
     accumulator = np.zeros(call.shape, np.int32)
     for y, x, window in taps(call, data, (kernel_height, kernel_width), (out_height, out_width), axes=(2, 3)):
         for block in range(in_blocks):
-            tiles = window[:, None, block]
+            tiles = window[:, first + block]
             filters = weight[None, :, block, y, x][:, :, None, None]
             accumulator = models.gemm(accumulator, tiles, filters)
     return accumulator.reshape(images, out_blocks, *call.shape[2:])
@@ -83,6 +86,7 @@ OVERRIDES: Mapping[str, Evaluator] = {
     "relax.add": _alu("add"),
     "relax.maximum": _alu("max"),
     "relax.minimum": _alu("min"),
+    "relax.multiply": _alu("mul"),
     "relax.right_shift": _alu("shr"),
     "relax.clip": clip,
     "relax.nn.relu": relu,

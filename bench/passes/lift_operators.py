@@ -1,0 +1,124 @@
+"""Operators between the layers become private functions too, where a target has kernels for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from bench.passes.lift_kernels import bindings_of, following_chain
+from bench.passes.packing import function_attributes
+
+Group = Callable[[relax.VarBinding, Sequence[relax.VarBinding]], int]
+"""How many bindings one kernel computes, given the first of them and the chain of only readers behind it;
+0 where there is no kernel."""
+
+
+def lift_operators(mod: tvm.IRModule, group: Group) -> tuple[tvm.IRModule, tuple[str, ...]]:
+    """Move operators of ``main`` to private functions; what has been lifted before stays as it is.
+
+    Returns the module and the names of the new functions. Their parameters are all tensors that the
+    operators read, constants too, each constant with as many dimensions as the result and at least one.
+    """
+    main = mod["main"]
+    bindings = bindings_of(main)
+    builder = relax.BlockBuilder()
+    new: dict[relax.Var, relax.Expr] = {}
+    inside: set[relax.Var] = set()
+    names: list[str] = []
+    kept: dict[str, relax.GlobalVar] = {}
+    for variable, function in mod.functions_items():
+        if variable.name_hint != "main":
+            kept[variable.name_hint] = builder.add_func(function, variable.name_hint)
+    parameters = [relax.Var(parameter.name, parameter.ty) for parameter in main.params]
+    new.update(zip(main.params, parameters, strict=True))
+    with builder.function("main", parameters, attrs=function_attributes(main)):
+        with builder.dataflow():
+            for start, binding in enumerate(bindings):
+                if binding.var in inside:
+                    continue
+                count = _count(binding, bindings, start, group)
+                if not count:
+                    value = _renamed(binding.value, new, kept)
+                    new[binding.var] = builder.emit(value, binding.var.name)
+                    continue
+                members = [binding, *following_chain(bindings, start)[: count - 1]]
+                inside.update(member.var for member in members)
+                function, arguments = _function(members)
+                variable = builder.add_func(function, f"{binding.var.name}_kernel")
+                names.append(variable.name_hint)
+                call = relax.Call(variable, [_renamed(argument, new, kept) for argument in arguments])
+                new[members[-1].var] = builder.emit(call, members[-1].var.name)
+            output = builder.emit_output(_renamed(main.body.body, new, kept), "output")
+        builder.emit_func_output(output)
+    return builder.finalize(), tuple(names)
+
+
+def _count(binding: relax.VarBinding, bindings: Sequence[relax.VarBinding], start: int, group: Group) -> int:
+    if not isinstance(binding.value, relax.Call) or not isinstance(binding.value.op, tvm.ir.Op):
+        return 0
+    return group(binding, following_chain(bindings, start))
+
+
+def _function(members: Sequence[relax.VarBinding]) -> tuple[relax.Function, list[relax.Expr]]:
+    """The private function that computes the members, and what it is called with."""
+    inside = {member.var for member in members}
+    rank = max(1, len(members[-1].value.ty.shape))
+    arguments: list[relax.Expr] = []
+    parameters: list[relax.Var] = []
+    builder = relax.BlockBuilder()
+    calls = []
+    for member in members:
+        operands: list[relax.Expr] = []
+        for operand in member.value.args:
+            if operand in inside or not isinstance(operand, relax.Var | GenericConst):
+                operands.append(operand)
+                continue
+            argument = full_rank(operand, rank)
+            parameter = relax.Var(f"argument{len(arguments)}", argument.ty)
+            arguments.append(argument)
+            parameters.append(parameter)
+            operands.append(parameter)
+        calls.append((member, operands))
+    new: dict[relax.Expr, relax.Expr] = {}
+    with builder.function("kernel", parameters, private=True):
+        with builder.dataflow():
+            for member, operands in calls:
+                call = member.value
+                expression = relax.Call(
+                    call.op, [new.get(operand, operand) for operand in operands], call.attrs, call.ty_args
+                )
+                new[member.var] = builder.emit(expression, member.var.name)
+            result = builder.emit_output(new[members[-1].var])
+        builder.emit_func_output(result)
+    return next(iter(builder.get().functions.values())), arguments
+
+
+def full_rank(operand: relax.Expr, rank: int) -> relax.Expr:
+    """A constant with leading dimensions of 1, up to ``rank``; a variable as it is."""
+    if not isinstance(operand, GenericConst):
+        return operand
+    array = operand.value.numpy()
+    shape = (1,) * (rank - array.ndim) + array.shape
+    return relax.const(np.ascontiguousarray(array.reshape(shape)), str(array.dtype))
+
+
+def _renamed(
+    expression: relax.Expr, new: dict[relax.Var, relax.Expr], kept: dict[str, relax.GlobalVar]
+) -> relax.Expr:
+    if isinstance(expression, relax.Var):
+        return new[expression]
+    if isinstance(expression, relax.Tuple):
+        return relax.Tuple([_renamed(field, new, kept) for field in expression.fields])
+    if isinstance(expression, relax.TupleGetItem):
+        return relax.TupleGetItem(_renamed(expression.tuple_value, new, kept), expression.index)
+    if isinstance(expression, relax.Call):
+        operator = expression.op
+        if isinstance(operator, relax.GlobalVar):
+            operator = kept[operator.name_hint]
+        arguments = [_renamed(argument, new, kept) for argument in expression.args]
+        return relax.Call(operator, arguments, expression.attrs, expression.ty_args)
+    return expression
