@@ -14,7 +14,7 @@ from simulators.ptx.local_memory import LocalMemory
 from simulators.ptx.memory import GlobalMemory, SharedMemory, flat_bytes
 from simulators.ptx.parser import ParsedModule, parse_module
 from simulators.ptx.program import Program, build, parameter_bytes
-from simulators.ptx.races import AccessLog, Races
+from simulators.ptx.races import MAX_BLOCKS, AccessLog, Races
 from simulators.ptx.syntax import Kernel, Parameter
 from simulators.ptx.types import DTYPES
 from simulators.report import Report
@@ -283,7 +283,8 @@ def _blocks_at_once(program: Program, geometry: Geometry, shared_size: int) -> i
     register_bytes = sum(DTYPES[r.type].itemsize for r in program.kernel.registers)
     # Shared memory twice: its bytes and the map of initialised ones, each up to the next power of two.
     each = geometry.warps * LANES * (register_bytes + 2 * program.local_size) + 4 * shared_size + 1
-    return max(1, min(geometry.blocks, GROUP_WARPS // geometry.warps, GROUP_BYTES // each))
+    at_once = min(geometry.blocks, GROUP_WARPS // geometry.warps, GROUP_BYTES // each, MAX_BLOCKS)
+    return max(1, at_once)
 
 
 def _counters(program: Program, counts: Counts) -> dict[str, int]:
