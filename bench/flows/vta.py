@@ -14,7 +14,7 @@ from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.flows.vta_epilogue import epilogue_of
-from bench.passes.graph_pack import GraphPack, alu_chain
+from bench.passes.graph_pack import GraphPack, alu_chain, alu_chain_alone
 from bench.passes.plain_layer import PlainLayer
 from bench.passes.vta.region import Mark
 from kernels.vta.conv2d import conv2d
@@ -62,7 +62,7 @@ class VtaFlow:
             rewrite=rewrite,
             generate=lambda kernel: self._generate(kernel, dense, conv2d),
             instruction=_instruction,
-            absorb=alu_chain,
+            absorb=(alu_chain, alu_chain_alone),
             keep_packed=rewrite.keep_packed,
             tensors_last=True,
         )

@@ -41,17 +41,24 @@ def alu_chain(
     and perhaps shifted left: two layers that meet there are computed one after the other, and the first takes
     the addition.
     """
-    chain = own_chain(bindings, start, taken)
-    graph = _Graph(bindings, taken)
+    absorbed = alu_chain_alone(bindings, start, taken)
+    if not absorbed:
+        return ()
+    behind = own_chain(bindings, start, taken)[len(absorbed) :]
+    return [*absorbed, *_residual(_Graph(bindings, taken), behind, absorbed[-1])]
+
+
+def alu_chain_alone(
+    bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+) -> Sequence[relax.VarBinding]:
+    """As `alu_chain`, but without residual additions: what a kernel has that cannot hold another tensor."""
     absorbed: list[relax.VarBinding] = []
-    for member in chain:
-        if _is_step(member):
-            absorbed.append(member)
-        elif _is_store(member):
-            absorbed.append(member)
-            return [*absorbed, *_residual(graph, chain[len(absorbed) :], member)]
-        else:
+    for member in own_chain(bindings, start, taken):
+        if not _is_step(member) and not _is_store(member):
             break
+        absorbed.append(member)
+        if _is_store(member):
+            return absorbed
     return ()
 
 
