@@ -69,12 +69,12 @@ def pack_and_lift(
         }
         if not refused:
             break
-        for layer, reason in refused.items():
-            operator = packer.taken[layer]
+        for refused_layer, reason in refused.items():
+            operator = packer.taken[refused_layer]
             if failed[operator] + 1 < len(attempts):
                 failed[operator] += 1
             else:
-                refusals[layer] = reason
+                refusals[refused_layer] = reason
     in_main = {entry.original: entry.transformed for entry in reversed(packer.correspondences)}
     layers = []
     for name, layer in plain_layers:

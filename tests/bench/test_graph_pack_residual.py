@@ -142,8 +142,16 @@ def of_int32(g: Graph, data):  # type: ignore[no-untyped-def]
     return g.int8(g.emit("total", relax.op.add(wide(g, layer(g, data, "conv"), 6), other)))
 
 
-@pytest.mark.parametrize("build", [not_clipped, another_reader, stays_wide, of_int32, twice_the_same])
-def test_what_the_kernel_cannot_add_stays_on_the_host(build) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("build", [not_clipped, another_reader, twice_the_same])
+def test_what_the_layer_cannot_add_is_a_kernel_of_its_own(build) -> None:  # type: ignore[no-untyped-def]
+    result = transformed(build)
+    assert len(result.operators) == 1
+    assert not {"relax.add", "relax.astype"} & host_operators(result.mod)
+    assert result.report[0].instruction == "GEMM"
+
+
+@pytest.mark.parametrize("build", [stays_wide, of_int32])
+def test_what_no_kernel_can_add_stays_on_the_host(build) -> None:  # type: ignore[no-untyped-def]
     result = transformed(build)
     assert "relax.add" in host_operators(result.mod)
     assert result.report[0].instruction == "GEMM"

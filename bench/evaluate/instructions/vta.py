@@ -72,6 +72,34 @@ def relu(call: OperatorCall) -> np.ndarray:
     return models.alu("max", call.arguments[0], 0) if _inside_kernel(call) else call.default()
 
 
+def max_pool2d(call: OperatorCall) -> np.ndarray:
+    """MAX with each tap of the windows, from the lowest int8 on, which is in the padding too."""
+    (data,) = call.arguments
+    if "/" not in call.name or data.dtype != np.int8:
+        return call.default()
+    assert call.shape is not None
+    lowest = np.iinfo(np.int8).min
+    greatest = np.full(call.shape, lowest, np.int32)
+    height, width = call.attributes["pool_size"]
+    extents = call.shape[2], call.shape[3]
+    for _, _, each in taps(call, data, (height, width), extents, axes=(2, 3), fill=lowest):
+        greatest = models.alu("max", greatest, each.astype(np.int32))
+    return greatest.astype(np.int8)
+
+
+def total(call: OperatorCall) -> np.ndarray:
+    """ADD of each pixel to the first."""
+    if not _inside_kernel(call):
+        return call.default()
+    (data,) = call.arguments
+    assert call.shape is not None
+    pixels = data.reshape(*data.shape[:2], -1, *data.shape[4:])
+    sums = np.zeros_like(pixels[:, :, 0])
+    for pixel in range(pixels.shape[2]):
+        sums = models.alu("add", sums, pixels[:, :, pixel])
+    return sums.reshape(call.shape)
+
+
 def store(call: OperatorCall) -> np.ndarray:
     """The cast to int8 that ends a kernel: STORE writes the low 8 bits."""
     if not _inside_kernel(call):
@@ -93,6 +121,8 @@ OVERRIDES: Mapping[str, Evaluator] = {
     "relax.multiply": _alu("mul"),
     "relax.right_shift": _alu("shr"),
     "relax.clip": clip,
+    "relax.nn.max_pool2d": max_pool2d,
     "relax.nn.relu": relu,
+    "relax.sum": total,
     "relax.astype": store,
 }
