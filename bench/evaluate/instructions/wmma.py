@@ -9,7 +9,7 @@ import numpy as np
 from bench.evaluate.instructions.windows import taps
 from bench.evaluate.int4 import operands
 from bench.evaluate.registry import Evaluator, OperatorCall
-from simulators.wmma import mma
+from simulators.wmma import mma_chain
 
 # (m, n, k) by the layout of the packed weight.
 CONVOLUTION_TILES = {"HWOI32o16i": (8, 32, 16), "HWOI8o32i": (8, 8, 32)}
@@ -26,13 +26,10 @@ def conv2d(call: OperatorCall) -> np.ndarray:
     assert call.shape is not None
     out_height, out_width, batch, channels = call.shape
     kernel_height, kernel_width, out_tiles, in_tiles = weight.shape[:4]
-    accumulator = np.zeros((out_height, out_width, batch // m, out_tiles, m, n), np.int32)
+    accumulator = np.zeros((out_height, out_width, batch // m, m, out_tiles, n), np.int32).swapaxes(3, 4)
     for y, x, window in taps(call, data, (kernel_height, kernel_width), (out_height, out_width), axes=(0, 1)):
-        tiles = window.reshape(out_height, out_width, batch // m, m, in_tiles, k)
-        for step in range(in_tiles):
-            a = tiles[:, :, :, None, :, step, :]
-            b = weight[y, x, :, step].swapaxes(-1, -2)
-            accumulator = mma(a, b, accumulator)
+        tiles = window.reshape(out_height, out_width, batch // m, 1, m, in_tiles, k)
+        accumulator = mma_chain(tiles.swapaxes(-3, -2), weight[y, x].swapaxes(-1, -2), accumulator)
     return accumulator.swapaxes(3, 4).reshape(out_height, out_width, batch, channels)
 
 
@@ -44,10 +41,9 @@ def dense(call: OperatorCall) -> np.ndarray:
     m, n, k = tile
     data, weight = operands(call)
     out_tiles, in_tiles = weight.shape[:2]
-    rows = data.reshape(-1, m, in_tiles, k)
+    rows = data.reshape(-1, 1, m, in_tiles, k)
     accumulator = np.zeros((rows.shape[0], out_tiles, m, n), np.int32)
-    for step in range(in_tiles):
-        accumulator = mma(rows[:, None, :, step], weight[:, step].swapaxes(-1, -2), accumulator)
+    accumulator = mma_chain(rows.swapaxes(-3, -2), weight.swapaxes(-1, -2), accumulator)
     return accumulator.swapaxes(1, 2).reshape(data.shape[0], out_tiles * n)
 
 
