@@ -11,12 +11,12 @@ from bench.int4 import HELD
 from bench.layout import Layout
 from bench.operators.convolution import conv2d
 from bench.operators.dense import dense
-from bench.passes.legal_shapes import LEGAL, Legal, legal_padding
+from bench.passes.legal_shapes import LEGAL, Legal, LegalPadding, legal_padding
 from bench.passes.packing import GraphPacker, Packed, pack_weight
 from bench.passes.plain_layer import PlainLayer, plain_layer
 
-# WMMA multiplies operands of one type.
-SIGNEDNESS = {dtype: (dtype,) for dtype in LEGAL}
+# Types of the weights that there are instructions for, by the type of the data.
+WEIGHTS = {data: tuple(b for a, b in LEGAL if a == data) for data, _ in LEGAL}
 
 
 class HwncPack:
@@ -47,14 +47,14 @@ class HwncPack:
     def _why_not(self, layer: PlainLayer) -> str | None:
         """Why a layer is not taken; None where it is."""
         reason = layer.why_not(
-            data_dtypes=tuple(SIGNEDNESS),
-            weight_dtypes=SIGNEDNESS.get(layer.data_dtype, tuple(SIGNEDNESS)),
+            data_dtypes=tuple(WEIGHTS),
+            weight_dtypes=WEIGHTS.get(layer.data_dtype, tuple(WEIGHTS)),
             dilated=True,
         )
         if reason or self._limit is None:
             return reason
         batch, inputs, outputs = *layer.data_shape[:2], layer.weight_shape[0]
-        padding = legal_padding(layer.data_dtype, batch, inputs, outputs)
+        padding = _padding(layer)
         if padding.extra_macs <= self._limit:
             return None
         return (
@@ -68,22 +68,21 @@ class HwncPack:
 
         Where the limit does not allow it, they are padded to what this layer needs itself.
         """
-        outputs, multiple = layer.weight_shape[0], LEGAL[layer.data_dtype].outputs
+        outputs, multiple = layer.weight_shape[0], _legal(layer).outputs
         own = -(-outputs // multiple) * multiple
         for call in packer.layers_behind(var):
             behind = plain_layer(call, packer.constants, any_layout=True)
             if behind and self._why_not(behind) is None:
-                multiple = math.lcm(multiple, LEGAL[behind.data_dtype].inputs)
+                multiple = math.lcm(multiple, _legal(behind).inputs)
         shared = -(-outputs // multiple) * multiple
-        batch, inputs = layer.data_shape[:2]
-        padding = legal_padding(layer.data_dtype, batch, inputs, outputs)
+        padding = _padding(layer)
         extra_macs = (padding.extra_macs + 1) * shared / own - 1
         return shared if self._limit is None or extra_macs <= self._limit else own
 
 
 def _convolution(packer: GraphPacker, var: relax.Var, layer: PlainLayer, outputs: int) -> Packed:
     assert layer.weight is not None
-    legal = LEGAL[layer.data_dtype]
+    legal = _legal(layer)
     data = _data(packer, layer, legal, "HWNC")
     extents = {"I": data.extents["C"], "O": outputs}
     weight = pack_weight(layer.weight, legal.kernel_layout, axes="OIHW", extents=extents)
@@ -105,12 +104,21 @@ def _convolution(packer: GraphPacker, var: relax.Var, layer: PlainLayer, outputs
 
 def _dense(packer: GraphPacker, var: relax.Var, layer: PlainLayer, outputs: int) -> Packed:
     assert layer.weight is not None
-    legal = LEGAL[layer.data_dtype]
+    legal = _legal(layer)
     data = _data(packer, layer, legal, "NC")
     extents = {"K": data.extents["C"], "N": outputs}
     weight = pack_weight(layer.weight, legal.weight_layout, axes="NK", extents=extents)
     product = dense(data.var, weight, weight_layout=legal.weight_layout, **_word_dtypes(layer))
     return Packed(packer.emit(var.name, product), Layout.parse("NC"), layer.axes, layer.result_shape)
+
+
+def _legal(layer: PlainLayer) -> Legal:
+    return LEGAL[layer.data_dtype, layer.weight_dtype]
+
+
+def _padding(layer: PlainLayer) -> LegalPadding:
+    batch, inputs, outputs = *layer.data_shape[:2], layer.weight_shape[0]
+    return legal_padding(layer.data_dtype, batch, inputs, outputs, weight_dtype=layer.weight_dtype)
 
 
 def _data(packer: GraphPacker, layer: PlainLayer, legal: Legal, layout: str) -> Packed:
