@@ -20,9 +20,11 @@ from bench.passes.hwnc import HwncPack
 from bench.passes.legal_shapes import LEGAL
 from bench.passes.lift_kernels import absorb_nothing
 from bench.passes.plain_layer import PlainLayer
-from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
-from kernels.tensorcore.dense import dense_primfunc, schedule_dense
+from kernels.tensorcore.batch_matmul import batch_matmul_primfunc
+from kernels.tensorcore.conv2d import conv2d_primfunc
+from kernels.tensorcore.dense import dense_primfunc
 from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.schedule import schedule_product
 from kernels.tensorcore.tile import Tile
 
 
@@ -63,8 +65,7 @@ class TensorCoreFlow:
         """``NAME.ptx`` for each kernel, and how each is launched."""
         scheduled = {}
         for kernel in packed_kernels(transformed):
-            schedule = schedule_dense if kernel.is_dense else schedule_conv2d
-            scheduled[kernel.name] = schedule(_primfunc(kernel))
+            scheduled[kernel.name] = schedule_product(_primfunc(kernel))
         return self.compile(scheduled)
 
     def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
@@ -105,6 +106,8 @@ def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
         "epilogue": epilogue_of(kernel),
     }
     units = int(kernel.operator.ty.shape[-1])
+    if kernel.operator.op.name == "bitexact.batch_matmul":
+        return batch_matmul_primfunc(shape, units=units, **options)
     if kernel.is_dense:
         return dense_primfunc(shape, units=units, **options)
     window = {name: attributes[name] for name in ("strides", "padding", "dilation")}

@@ -1,14 +1,19 @@
-"""Tensor cores: convolutions to HWNC with packed weights, dense layers to NC (PR #6121 and #8222)."""
+"""Tensor cores: convolutions to HWNC with packed weights, dense layers to NC (PR #6121 and #8222).
+
+Products of matrices with a batch are BNC, their second operands packed whether constants or data.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from tvm import relax
 
 from bench.int4 import HELD
 from bench.layout import Layout
+from bench.operators.batch_matmul import batch_matmul
 from bench.operators.convolution import conv2d
 from bench.operators.dense import dense
 from bench.passes.legal_shapes import LEGAL, Legal, LegalPadding, legal_padding
@@ -41,8 +46,7 @@ class HwncPack:
         if reason:
             return reason
         outputs = self._padded_outputs(packer, var, layer)
-        rewrite = _convolution if layer.operator == "conv2d" else _dense
-        return rewrite(packer, var, layer, outputs)
+        return _REWRITES[layer.operator](packer, var, layer, outputs)
 
     def _why_not(self, layer: PlainLayer) -> str | None:
         """Why a layer is not taken; None where it is."""
@@ -50,10 +54,11 @@ class HwncPack:
             data_dtypes=tuple(WEIGHTS),
             weight_dtypes=WEIGHTS.get(layer.data_dtype, tuple(WEIGHTS)),
             dilated=True,
+            batched=True,
         )
         if reason or self._limit is None:
             return reason
-        batch, inputs, outputs = *layer.data_shape[:2], layer.weight_shape[0]
+        batch, inputs, outputs = layer.sizes
         padding = _padding(layer)
         if padding.extra_macs <= self._limit:
             return None
@@ -68,7 +73,7 @@ class HwncPack:
 
         Where the limit does not allow it, they are padded to what this layer needs itself.
         """
-        outputs, multiple = layer.weight_shape[0], _legal(layer).outputs
+        (_, _, outputs), multiple = layer.sizes, _legal(layer).outputs
         own = -(-outputs // multiple) * multiple
         for call in packer.layers_behind(var):
             behind = plain_layer(call, packer.constants, any_layout=True)
@@ -117,8 +122,21 @@ def _legal(layer: PlainLayer) -> Legal:
 
 
 def _padding(layer: PlainLayer) -> LegalPadding:
-    batch, inputs, outputs = *layer.data_shape[:2], layer.weight_shape[0]
+    batch, inputs, outputs = layer.sizes
     return legal_padding(layer.data_dtype, batch, inputs, outputs, weight_dtype=layer.weight_dtype)
+
+
+def _batch_matmul(packer: GraphPacker, var: relax.Var, layer: PlainLayer, outputs: int) -> Packed:
+    legal = _legal(layer)
+    data = _data(packer, layer, legal, "BNC")
+    extents = {"B": layer.weight_shape[0], "K": data.extents["C"], "N": outputs}
+    if layer.weight is not None:
+        weight = pack_weight(layer.weight, legal.batched_layout, axes="BNK", extents=extents)
+    else:
+        assert layer.operand is not None
+        weight = packer.packed(layer.operand, legal.batched_layout, axes="BKN", multiples=extents).var
+    product = batch_matmul(data.var, weight, weight_layout=legal.batched_layout, **_word_dtypes(layer))
+    return Packed(packer.emit(var.name, product), Layout.parse("BNC"), layer.axes, layer.result_shape)
 
 
 def _data(packer: GraphPacker, layer: PlainLayer, legal: Legal, layout: str) -> Packed:
@@ -130,3 +148,10 @@ def _word_dtypes(layer: PlainLayer) -> dict[str, Any]:
     """The attributes that say that operands are words of 4-bit values; none for 8-bit operands."""
     dtypes = {"data_dtype": layer.data_dtype, "weight_dtype": layer.weight_dtype}
     return {name: dtype for name, dtype in dtypes.items() if dtype in HELD}
+
+
+_REWRITES: dict[str, Callable[[GraphPacker, relax.Var, PlainLayer, int], Packed]] = {
+    "conv2d": _convolution,
+    "dense": _dense,
+    "batch_matmul": _batch_matmul,
+}

@@ -34,6 +34,11 @@ class Legal:
         return f"NK{self.outputs}n{self.inputs}k"
 
     @property
+    def batched_layout(self) -> str:
+        """Layout of the second operands of products of matrices, for instance BNK8n32k."""
+        return f"B{self.weight_layout}"
+
+    @property
     def shape(self) -> str:
         """Shape of the instruction, m by n by k."""
         return f"m{self.batch}n{self.outputs}k{self.inputs}"

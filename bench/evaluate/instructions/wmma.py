@@ -56,7 +56,22 @@ def dense(call: OperatorCall) -> np.ndarray:
     return accumulator.swapaxes(1, 2).reshape(data.shape[0], out_tiles * n)
 
 
+def batch_matmul(call: OperatorCall) -> np.ndarray:
+    """Data (B, N, C) and weights of their own for each product: int32 (B, N, units)."""
+    data, weight = operands(call)
+    tile = _tile(data, weight)
+    if tile is None or call.attributes["weight_layout"] != f"BNK{tile[1]}n{tile[2]}k":
+        return call.default()
+    m, n, k = tile
+    products, out_tiles, in_tiles = weight.shape[:3]
+    rows = data.reshape(products, -1, 1, m, in_tiles, k)
+    accumulator = np.zeros((products, rows.shape[1], out_tiles, m, n), np.int32)
+    accumulator = mma_chain(rows.swapaxes(-3, -2), weight[:, None].swapaxes(-1, -2), accumulator)
+    return accumulator.swapaxes(2, 3).reshape(*data.shape[:2], out_tiles * n)
+
+
 OVERRIDES: Mapping[str, Evaluator] = {
+    "bitexact.batch_matmul": batch_matmul,
     "bitexact.conv2d": conv2d,
     "bitexact.dense": dense,
     "relax.nn.conv2d": conv2d,
