@@ -12,7 +12,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from bench.evaluate.graph import attributes_of
 from bench.operators.convolution import conv2d
-from bench.passes.lift_kernels import bindings_of
+from bench.passes.lift_kernels import bindings_of, is_packed_operator
 from kernels.faults import FaultNotPlanted
 
 Edit = Callable[[relax.Call], relax.Call]
@@ -23,10 +23,10 @@ def swap_weight_lanes(mod: tvm.IRModule) -> tvm.IRModule:
     calls = [
         binding.value
         for binding in bindings_of(mod["main"])
-        if isinstance(binding.value, relax.Call) and isinstance(binding.value.op, relax.GlobalVar)
+        if isinstance(binding.value, relax.Call) and is_packed_operator(_first_call(mod, binding.value))
     ]
     if not calls:
-        raise FaultNotPlanted("the graph calls no kernel")
+        raise FaultNotPlanted("the graph calls no kernel of a layer")
     largest = max(calls, key=lambda call: call.args[1].value.numpy().size)
     weight = largest.args[1].value.numpy()
     swapped = weight.copy()
@@ -48,7 +48,8 @@ def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
     found: list[relax.Call] = []
 
     def is_first(call: relax.Call) -> bool:
-        if found or not isinstance(call.op, tvm.ir.Op) or call.op.name != "bitexact.requantize":
+        first = _first_call(mod, call)
+        if found or not isinstance(first.op, tvm.ir.Op) or first.op.name != "bitexact.requantize":
             return False
         found.append(call)
         return True
@@ -63,6 +64,11 @@ def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
     if not found:
         raise FaultNotPlanted("the graph has no bitexact.requantize")
     return edited
+
+
+def _first_call(mod: tvm.IRModule, call: relax.Call) -> relax.Call:
+    """The first call of the kernel that a call of ``main`` is to; the call itself where it is to none."""
+    return bindings_of(mod[call.op])[0].value if isinstance(call.op, relax.GlobalVar) else call
 
 
 def drop_padding_row(mod: tvm.IRModule) -> tvm.IRModule:

@@ -2,9 +2,9 @@
 
 `bitexact.requantize` is the fixed-point rescaling between two quantised tensors; it legalises to TensorIR.
 `bitexact.conv2d`, `bitexact.depthwise_conv2d` and `bitexact.dense` are convolution and dense on packed
-tensors, for layouts that Relax cannot express; a kernel replaces them before legalisation. `bitexact.pack_int4` and
-`bitexact.unpack_int4` convert between 4-bit values and the words that kernels read; they legalise to
-TensorIR.
+tensors, for layouts that Relax cannot express; a kernel replaces them before legalisation.
+`bitexact.pack_int4` and `bitexact.unpack_int4` convert between 4-bit values and the words that kernels read;
+they legalise to TensorIR.
 """
 
 from bench.operators.convolution import conv2d
