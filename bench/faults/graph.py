@@ -20,13 +20,9 @@ Edit = Callable[[relax.Call], relax.Call]
 
 def swap_weight_lanes(mod: tvm.IRModule) -> tvm.IRModule:
     """Exchange the first two input channels of every tile of the largest packed weight."""
-    calls = [
-        binding.value
-        for binding in bindings_of(mod["main"])
-        if isinstance(binding.value, relax.Call) and is_packed_operator(_first_call(mod, binding.value))
-    ]
+    calls = [call for call in _calls(mod["main"]) if is_packed_operator(_first_operator(mod, call))]
     if not calls:
-        raise FaultNotPlanted("the graph calls no kernel of a layer")
+        raise FaultNotPlanted("the graph calls no kernel")
     largest = max(calls, key=lambda call: call.args[1].value.numpy().size)
     weight = largest.args[1].value.numpy()
     swapped = weight.copy()
@@ -38,21 +34,19 @@ def swap_weight_lanes(mod: tvm.IRModule) -> tvm.IRModule:
         arguments = [call.args[0], relax.const(swapped), *call.args[2:]]
         return relax.Call(call.op, arguments, call.attrs, call.ty_args)
 
-    return _edit_main(
-        mod, lambda call: isinstance(call.op, relax.GlobalVar) and call.op.same_as(largest.op), edit
-    )
+    return _edit_main(mod, largest.same_as, edit)
 
 
 def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
     """Let the first requantisation shift by one bit more to the right."""
-    found: list[relax.Call] = []
-
-    def is_first(call: relax.Call) -> bool:
-        first = _first_call(mod, call)
-        if found or not isinstance(first.op, tvm.ir.Op) or first.op.name != "bitexact.requantize":
-            return False
-        found.append(call)
-        return True
+    requantisations = [
+        call
+        for call in _calls(mod["main"])
+        if isinstance(operator := _first_operator(mod, call).op, tvm.ir.Op)
+        and operator.name == "bitexact.requantize"
+    ]
+    if not requantisations:
+        raise FaultNotPlanted("the graph has no bitexact.requantize")
 
     def edit(call: relax.Call) -> relax.Call:
         data, multiplier, shift = call.args
@@ -60,15 +54,16 @@ def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
         less = relax.const(shift.value.numpy() - np.int32(1))
         return relax.Call(call.op, [data, multiplier, less], call.attrs, call.ty_args)
 
-    edited = _edit_main(mod, is_first, edit)
-    if not found:
-        raise FaultNotPlanted("the graph has no bitexact.requantize")
-    return edited
+    return _edit_main(mod, requantisations[0].same_as, edit)
 
 
-def _first_call(mod: tvm.IRModule, call: relax.Call) -> relax.Call:
-    """The first call of the kernel that a call of ``main`` is to; the call itself where it is to none."""
-    return bindings_of(mod[call.op])[0].value if isinstance(call.op, relax.GlobalVar) else call
+def _calls(function: relax.Function) -> list[relax.Call]:
+    return [binding.value for binding in bindings_of(function) if isinstance(binding.value, relax.Call)]
+
+
+def _first_operator(mod: tvm.IRModule, call: relax.Call) -> relax.Call:
+    """The call itself, or the first one of the private function that it calls."""
+    return _calls(mod[call.op])[0] if isinstance(call.op, relax.GlobalVar) else call
 
 
 def drop_padding_row(mod: tvm.IRModule) -> tvm.IRModule:
@@ -78,8 +73,7 @@ def drop_padding_row(mod: tvm.IRModule) -> tvm.IRModule:
             continue
         call = bindings_of(function)[0].value
         attributes = attributes_of(call)
-        is_convolution = call.op.name in ("relax.nn.conv2d", "bitexact.conv2d")
-        if not is_convolution or attributes["padding"][0] == 0:
+        if "padding" not in attributes or attributes["padding"][0] == 0:
             continue
         top, left, bottom, right = attributes["padding"]
         edited = _edit_function(function, call, _with_padding(call, (top - 1, left, bottom + 1, right)))
