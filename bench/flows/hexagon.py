@@ -57,7 +57,8 @@ class HexagonFlow:
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
         scheduled = {}
-        for kernel in packed_kernels(transformed):
+        # Layers that are alike share a kernel.
+        for kernel in {kernel.name: kernel for kernel in packed_kernels(transformed)}.values():
             scheduled[kernel.name] = _schedule(kernel)
         shapes = {}
         for name in transformed.operators:
