@@ -20,8 +20,9 @@ Group = Callable[[relax.VarBinding, Sequence[relax.VarBinding]], int]
 def lift_operators(mod: tvm.IRModule, group: Group) -> tuple[tvm.IRModule, tuple[str, ...]]:
     """Move operators of ``main`` to private functions; what has been lifted before stays as it is.
 
-    Returns the module and the names of the new functions; operators that are alike share one. Their parameters are all tensors that the
-    operators read, constants too, each constant with as many dimensions as the result and at least one.
+    Returns the module and the names of the new functions; operators that are alike share one. Their
+    parameters are all tensors that the operators read, constants too, each constant with as many dimensions
+    as the result and at least one.
     """
     main = mod["main"]
     bindings = bindings_of(main)

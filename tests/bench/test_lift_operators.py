@@ -159,7 +159,7 @@ def test_a_chain_is_one_kernel_only_as_far_as_it_is_read_once() -> None:
 
 
 def test_alike_operators_share_a_function() -> None:
-    """The biases of 12x12 and 6x6 differ in shape, the second and third are alike; each name is given once."""
+    """The biases of 12x12 and 6x6 differ, the second and the third are alike; each name is given once."""
     called = [getattr(each.value.op, "name_hint", None) for each in calls(transformed().mod)]
     assert max(called.count(name) for name in transformed().operators) > 1
     assert len(set(transformed().operators)) == len(
