@@ -59,14 +59,14 @@ def operands_of(
     if data is None or weight is None:
         return None
     entry = transformed.correspondence(call.args[0].name) if isinstance(call.args[0], relax.Var) else None
-    channels = entry.shape[1] if entry else None
+    channels = entry.shape[entry.axes.index("C")] if entry else None
     attributes = attributes_of(operator)
     data, weight = (
         unpack_int4(array, attributes[option]) if attributes.get(option) else array
         for array, option in ((data, "data_dtype"), (weight, "weight_dtype"))
     )
-    if operator.op.name == "bitexact.dense":
-        return _dense(attributes, data, weight, coordinate, channels)
+    if operator.op.name in _COMPUTE:
+        return _COMPUTE[operator.op.name](attributes, data, weight, coordinate, channels)
     image = unpack(data, attributes["data_layout"], target="NCHW")[coordinate["N"]]
     if operator.op.name == "bitexact.depthwise_conv2d":
         kernel = unpack_taps(weight, attributes["kernel"], dilation=attributes["dilation"][1])
@@ -122,6 +122,17 @@ def _dense(
     return _dot(rows[coordinate["N"], :channels], units[coordinate["C"], :channels])
 
 
+def _batch_matmul(
+    attributes: Mapping[str, Any],
+    data: np.ndarray,
+    weight: np.ndarray,
+    coordinate: Mapping[str, int],
+    channels: int | None,
+) -> Operands:
+    units = unpack(weight, attributes["weight_layout"], target="BNK")[coordinate["B"], coordinate["C"]]
+    return _dot(data[coordinate["B"], coordinate["N"], :channels], units[:channels])
+
+
 def _convolution(
     attributes: Mapping[str, Any], image: np.ndarray, kernel: np.ndarray, coordinate: Mapping[str, int]
 ) -> Operands:
@@ -143,3 +154,6 @@ def _taps(first: int, count: int, dilation: int) -> slice:
 def _dot(data: np.ndarray, weight: np.ndarray) -> Operands:
     total = np.dot(data.astype(np.int64), weight.astype(np.int64))
     return Operands(data.tolist(), weight.tolist(), int(total.astype(np.int32)))
+
+
+_COMPUTE = {"bitexact.dense": _dense, "bitexact.batch_matmul": _batch_matmul}
