@@ -70,6 +70,9 @@ def layer_table(verdict: Verdict) -> str:
     if not any(layer.why_not for layer in verdict.layers):
         headers.pop()
         rows = [row[:-1] for row in rows]
+    if any(layer.schedule not in (None, "default") for layer in verdict.layers):
+        headers.append("schedule")
+        rows = [[*row, layer.schedule or "-"] for row, layer in zip(rows, verdict.layers, strict=True)]
     return tabulate(rows, headers=headers, disable_numparse=True)
 
 
