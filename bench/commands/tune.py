@@ -75,7 +75,7 @@ def execute(options: argparse.Namespace) -> int:
         return _usage_error(f"{records.VARIABLE} is empty: name a folder for the records with --database DIR")
     try:
         layers = _layers(options)
-        records.open_database(folder)
+        database = records.open_database(folder)
     except ValueError as error:
         return _usage_error(str(error))
     tunings = []
@@ -84,7 +84,7 @@ def execute(options: argparse.Namespace) -> int:
             show = progress.of(layer.name)
             show(f"{options.trials} candidates")
             tunings.append(
-                tune(layer, database=folder, trials=options.trials, seed=options.seed, progress=show)
+                tune(layer, database=database, trials=options.trials, seed=options.seed, progress=show)
             )
     print(f"{report.table(tunings)}\n\nseed {options.seed}, records in {folder}")
     if text := report.failures(tunings):

@@ -13,6 +13,7 @@ from typing import Any
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule, meta_schedule
+from tvm.s_tir.meta_schedule.database import Database
 
 from bench.tuning import records
 from bench.tuning.layer import TunedLayer
@@ -72,13 +73,13 @@ class Tuning:
 def tune(
     layer: TunedLayer,
     *,
-    database: Path,
+    database: Database | Path,
     trials: int = 32,
     seed: int = 0,
     build: Compile = compile_candidate,
     progress: Progress = lambda _: None,
 ) -> Tuning:
-    """Measure a layer's default tiling and ``trials`` candidates, and keep all in the database of a folder.
+    """Measure a layer's default tiling and ``trials`` candidates, and keep all in a database or a folder's.
 
     Candidates are drawn by MetaSchedule's ReplayFunc from :mod:`kernels.tensorcore.design_space`; the same
     seed draws the same. Equal layers of later runs take the cheapest record
@@ -88,7 +89,7 @@ def tune(
     """
     if trials < 1:
         raise ValueError(f"{trials} trials: at least 1 is needed")
-    kept = records.open_database(database)
+    kept = records.open_database(database) if isinstance(database, Path) else database
     problem = problem_of(layer.function)
     module, target = records.workload(layer.function), records.target()
     default = _default_trial(layer, kept, build)
@@ -145,7 +146,7 @@ def _without_tvm_intrinsics() -> Iterator[None]:
         del sys.modules[name]
 
 
-def _default_trial(layer: TunedLayer, database: meta_schedule.database.Database, build: Compile) -> Trial:
+def _default_trial(layer: TunedLayer, database: Database, build: Compile) -> Trial:
     """Measure the default, and keep it as a record like the others."""
     problem = problem_of(layer.function)
     tiling = default_tiling(problem)
@@ -153,7 +154,7 @@ def _default_trial(layer: TunedLayer, database: meta_schedule.database.Database,
     schedule = Schedule(module)
     with_tiling(schedule, problem, tiling)
     trial = _trial(tiling, measure(build(schedule.mod["main"]), layer))
-    if trial.cost is not None and records.find(database, layer.function) is None:
+    if trial.cost is not None and not database.has_workload(module):
         database.commit_tuning_record(
             meta_schedule.database.TuningRecord(
                 schedule.trace,

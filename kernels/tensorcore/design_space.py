@@ -8,7 +8,7 @@ after the draws before it: so every candidate is legal, and the trace of a sched
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -90,13 +90,32 @@ def with_tiling(sch: Schedule, problem: Problem, tiling: Tiling) -> None:
 
 def tiling_of(trace: Trace) -> Tiling:
     """Read the knobs of a schedule from its trace. ValueError for a schedule of another space."""
-    drawn = [instruction for instruction in trace.insts if instruction.kind.name == "SampleCategorical"]
-    if len(drawn) != len(KNOBS):
-        raise ValueError(f"the trace has {len(drawn)} decisions; a tiling has {len(KNOBS)} knobs")
-    values: dict[str, Any] = {}
-    for name, instruction in zip(KNOBS, drawn, strict=True):
-        number = int(instruction.attrs[0][int(trace.decisions[instruction])])
-        values[name] = _NUMBERED[name][number] if name in _NUMBERED else number
+    return _tiling(
+        int(instruction.attrs[0][int(trace.decisions[instruction])])
+        for instruction in trace.insts
+        if instruction.kind.name == "SampleCategorical"
+    )
+
+
+def tiling_of_json(trace: Any) -> Tiling:
+    """Read the knobs from a trace as MetaSchedule stores it: instructions, and decisions by index."""
+    instructions, decisions = trace
+    chosen = dict(map(tuple, decisions))
+    return _tiling(
+        int(attributes[0][chosen[index]])
+        for index, (kind, _, attributes, _) in enumerate(instructions)
+        if kind == "SampleCategorical"
+    )
+
+
+def _tiling(drawn: Iterable[int]) -> Tiling:
+    numbers = list(drawn)
+    if len(numbers) != len(KNOBS):
+        raise ValueError(f"the trace has {len(numbers)} decisions; a tiling has {len(KNOBS)} knobs")
+    values: dict[str, Any] = {
+        name: _NUMBERED[name][number] if name in _NUMBERED else number
+        for name, number in zip(KNOBS, numbers, strict=True)
+    }
     return Tiling(**values)
 
 
