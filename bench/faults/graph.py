@@ -12,7 +12,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from bench.evaluate.graph import attributes_of
 from bench.operators.convolution import conv2d
-from bench.passes.lift_kernels import bindings_of
+from bench.passes.lift_kernels import bindings_of, is_packed_operator
 from kernels.faults import FaultNotPlanted
 
 Edit = Callable[[relax.Call], relax.Call]
@@ -20,11 +20,7 @@ Edit = Callable[[relax.Call], relax.Call]
 
 def swap_weight_lanes(mod: tvm.IRModule) -> tvm.IRModule:
     """Exchange the first two input channels of every tile of the largest packed weight."""
-    calls = [
-        binding.value
-        for binding in bindings_of(mod["main"])
-        if isinstance(binding.value, relax.Call) and isinstance(binding.value.op, relax.GlobalVar)
-    ]
+    calls = [call for call in _calls(mod["main"]) if is_packed_operator(_first_operator(mod, call))]
     if not calls:
         raise FaultNotPlanted("the graph calls no kernel")
     largest = max(calls, key=lambda call: call.args[1].value.numpy().size)
@@ -38,20 +34,19 @@ def swap_weight_lanes(mod: tvm.IRModule) -> tvm.IRModule:
         arguments = [call.args[0], relax.const(swapped), *call.args[2:]]
         return relax.Call(call.op, arguments, call.attrs, call.ty_args)
 
-    return _edit_main(
-        mod, lambda call: isinstance(call.op, relax.GlobalVar) and call.op.same_as(largest.op), edit
-    )
+    return _edit_main(mod, largest.same_as, edit)
 
 
 def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
     """Let the first requantisation shift by one bit more to the right."""
-    found: list[relax.Call] = []
-
-    def is_first(call: relax.Call) -> bool:
-        if found or not isinstance(call.op, tvm.ir.Op) or call.op.name != "bitexact.requantize":
-            return False
-        found.append(call)
-        return True
+    requantisations = [
+        call
+        for call in _calls(mod["main"])
+        if isinstance(operator := _first_operator(mod, call).op, tvm.ir.Op)
+        and operator.name == "bitexact.requantize"
+    ]
+    if not requantisations:
+        raise FaultNotPlanted("the graph has no bitexact.requantize")
 
     def edit(call: relax.Call) -> relax.Call:
         data, multiplier, shift = call.args
@@ -59,10 +54,16 @@ def shift_by_one(mod: tvm.IRModule) -> tvm.IRModule:
         less = relax.const(shift.value.numpy() - np.int32(1))
         return relax.Call(call.op, [data, multiplier, less], call.attrs, call.ty_args)
 
-    edited = _edit_main(mod, is_first, edit)
-    if not found:
-        raise FaultNotPlanted("the graph has no bitexact.requantize")
-    return edited
+    return _edit_main(mod, requantisations[0].same_as, edit)
+
+
+def _calls(function: relax.Function) -> list[relax.Call]:
+    return [binding.value for binding in bindings_of(function) if isinstance(binding.value, relax.Call)]
+
+
+def _first_operator(mod: tvm.IRModule, call: relax.Call) -> relax.Call:
+    """The call itself, or the first one of the private function that it calls."""
+    return _calls(mod[call.op])[0] if isinstance(call.op, relax.GlobalVar) else call
 
 
 def drop_padding_row(mod: tvm.IRModule) -> tvm.IRModule:
