@@ -168,7 +168,7 @@ def test_a_run_takes_the_records_and_says_so(tmp_path: Path) -> None:
     assert {layer.schedule for layer in transformed.report} == {"default"}
     conv2 = next(layer for layer in network_layers(module) if layer.name == transformed.report[1].kernel)
     plain = default_tiling(problem_of(conv2.function))
-    other = replace(plain, ws_double_buffer=not plain.ws_double_buffer)
+    other = replace(plain, chunk=plain.chunk // 2)
     workload = records.workload(conv2.function)
     schedule = Schedule(workload)
     with_tiling(schedule, problem_of(conv2.function), other)
