@@ -14,6 +14,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from bench.artifact import HOST_LIBRARY, Artifact, TensorSpec
 from bench.devices.session import CALL
+from bench.operators.wrapping import WRAPPING
 
 HOST_TARGET = {"kind": "llvm"}
 
@@ -58,7 +59,7 @@ def _lower(
     main = expose_bindings(replacer.visit_expr(mod["main"]))
     lowered = replacer.builder_.get()
     lowered["main"] = main
-    lowered = relax.transform.Normalize()(lowered)
+    lowered = relax.transform.LegalizeOps(dict(WRAPPING))(relax.transform.Normalize()(lowered))
     lowered["host_code"] = _host_code()
     return Artifact(
         target=target,

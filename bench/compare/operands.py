@@ -58,14 +58,13 @@ def operands_of(
     if data is None or weight is None:
         return None
     entry = transformed.correspondence(call.args[0].name) if isinstance(call.args[0], relax.Var) else None
-    channels = entry.shape[1] if entry else None
+    channels = entry.shape[entry.axes.index("C")] if entry else None
     attributes = attributes_of(operator)
     data, weight = (
         unpack_int4(array, attributes[option]) if attributes.get(option) else array
         for array, option in ((data, "data_dtype"), (weight, "weight_dtype"))
     )
-    compute = _dense if operator.op.name == "bitexact.dense" else _convolution
-    return compute(attributes, data, weight, coordinate, channels)
+    return _COMPUTE.get(operator.op.name, _convolution)(attributes, data, weight, coordinate, channels)
 
 
 def _elements(
@@ -110,6 +109,17 @@ def _dense(
     return _dot(rows[coordinate["N"], :channels], units[coordinate["C"], :channels])
 
 
+def _batch_matmul(
+    attributes: Mapping[str, Any],
+    data: np.ndarray,
+    weight: np.ndarray,
+    coordinate: Mapping[str, int],
+    channels: int | None,
+) -> Operands:
+    units = unpack(weight, attributes["weight_layout"], target="BNK")[coordinate["B"], coordinate["C"]]
+    return _dot(data[coordinate["B"], coordinate["N"], :channels], units[:channels])
+
+
 def _convolution(
     attributes: Mapping[str, Any],
     data: np.ndarray,
@@ -137,3 +147,6 @@ def _taps(first: int, count: int, dilation: int) -> slice:
 def _dot(data: np.ndarray, weight: np.ndarray) -> Operands:
     total = np.dot(data.astype(np.int64), weight.astype(np.int64))
     return Operands(data.tolist(), weight.tolist(), int(total.astype(np.int32)))
+
+
+_COMPUTE = {"bitexact.dense": _dense, "bitexact.batch_matmul": _batch_matmul}

@@ -130,5 +130,12 @@ def dense(call: OperatorCall) -> np.ndarray:
     return pack(product(rows, units.T, call.result_dtype), out_layout, source=_rows_first(out_layout))
 
 
+@evaluates("bitexact.batch_matmul")
+def batch_matmul(call: OperatorCall) -> np.ndarray:
+    """Evaluate packed products of matrices on the unpacked operands, all padding included."""
+    data, weight = operands(call)
+    return product(data, unpack(weight, call.attributes["weight_layout"], target="BKN"), call.result_dtype)
+
+
 def _rows_first(layout: str) -> str:
     return "NC" if "C" in layout else "NK"

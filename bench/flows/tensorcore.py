@@ -1,4 +1,4 @@
-"""Tensor cores: HWNC graph, WMMA kernels in PTX."""
+"""Tensor cores: HWNC graph, kernels of wmma and mma.sync in PTX."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tvm
 
@@ -15,7 +16,7 @@ from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.tensorcore_epilogue import epilogue_chain, epilogue_of
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
-from bench.int4 import PER_WORD
+from bench.int4 import HELD, PER_WORD
 from bench.lowering import BuildError
 from bench.machine_files import LAUNCHES
 from bench.passes.hwnc import HwncPack
@@ -23,9 +24,12 @@ from bench.passes.legal_shapes import LEGAL
 from bench.passes.lift_kernels import absorb_nothing
 from bench.passes.plain_layer import PlainLayer
 from bench.tuning.records import Record, Records, default_folder
-from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
-from kernels.tensorcore.dense import dense_primfunc, schedule_dense
+from kernels.tensorcore.batch_matmul import batch_matmul_primfunc
+from kernels.tensorcore.conv2d import conv2d_primfunc
+from kernels.tensorcore.dense import dense_primfunc
 from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.schedule import schedule_product
+from kernels.tensorcore.tile import Tile
 
 
 class TensorCoreFlow:
@@ -95,10 +99,9 @@ class TensorCoreFlow:
         """``NAME.ptx`` for each kernel, scheduled as its record says if it has one; and all launches."""
         scheduled = {}
         for kernel in packed_kernels(transformed):
-            schedule = schedule_dense if kernel.is_dense else schedule_conv2d
             function = primfunc(kernel)
             record = self._record(function)
-            scheduled[kernel.name] = schedule(function, tiling=record.tiling if record else None)
+            scheduled[kernel.name] = schedule_product(function, tiling=record.tiling if record else None)
         return self.compile(scheduled)
 
     def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
@@ -113,23 +116,36 @@ class TensorCoreFlow:
 
 
 def _instruction(layer: PlainLayer) -> str:
-    element = layer.data_dtype.replace("uint", "u").replace("int", "s")
-    return f"wmma.mma {LEGAL[layer.data_dtype].instruction} {element}"
+    legal = LEGAL[layer.data_dtype, layer.weight_dtype]
+    if legal.instruction == "wmma":
+        return f"wmma.mma {legal.shape} {_element(layer.data_dtype)}"
+    return f"mma.sync {legal.shape} {_element(layer.data_dtype)}·{_element(layer.weight_dtype)}"
+
+
+def _element(dtype: str) -> str:
+    """An element type as PTX spells it."""
+    return dtype.replace("uint", "u").replace("int", "s")
 
 
 def primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     """The function of a kernel before scheduling. Raises ValueError for a layer that has no kernel."""
     data, weight = kernel.parameters[:2]
-    units = int(kernel.operator.ty.shape[-1])
-    epilogue = epilogue_of(kernel)
     attributes = attributes_of(kernel.operator)
-    shape, dtype = data.shape, data.dtype
-    if attributes.get("data_dtype"):
-        # Of 4-bit operands the kernel generators count values, not words.
-        shape, dtype = (*shape[:-1], shape[-1] * PER_WORD), attributes["data_dtype"]
+    dtype = attributes.get("data_dtype") or data.dtype
+    weight_dtype = attributes.get("weight_dtype") or weight.dtype
+    legal = LEGAL[dtype, weight_dtype]
+    # Of 4-bit operands the kernel generators count values, not words.
+    shape = (*data.shape[:-1], data.shape[-1] * PER_WORD) if dtype in HELD else data.shape
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "weight_dtype": weight_dtype,
+        "tile": Tile(legal.batch, legal.outputs, legal.inputs, legal.instruction),
+        "epilogue": epilogue_of(kernel),
+    }
+    units = int(kernel.operator.ty.shape[-1])
+    if kernel.operator.op.name == "bitexact.batch_matmul":
+        return batch_matmul_primfunc(shape, units=units, **options)
     if kernel.is_dense:
-        return dense_primfunc(shape, units=units, dtype=dtype, epilogue=epilogue)
+        return dense_primfunc(shape, units=units, **options)
     window = {name: attributes[name] for name in ("strides", "padding", "dilation")}
-    return conv2d_primfunc(
-        shape, out_channels=units, kernel=weight.shape[:2], dtype=dtype, epilogue=epilogue, **window
-    )
+    return conv2d_primfunc(shape, out_channels=units, kernel=weight.shape[:2], **window, **options)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 import tvm
@@ -24,7 +25,7 @@ def pack_and_lift(
     rewrite: LayerRewrite,
     generate: Callable[[PackedKernel], object],
     instruction: Callable[[PlainLayer], str],
-    absorb: Absorb = absorb_nothing,
+    absorb: Absorb | Sequence[Absorb] = absorb_nothing,
     keep_packed: KeepPacked | None = None,
     tensors_last: bool = False,
 ) -> Transformed:
@@ -33,8 +34,9 @@ def pack_and_lift(
     ``keep_packed`` says what stays packed between the layers; where it is None, elementwise operators and
     those of :mod:`bench.passes.packed_operators` do. ``tensors_last`` is the order of a kernel's parameters
     (:func:`bench.passes.lift_kernels.lift_groups`).
-    ``generate`` is the target's kernel generator; a layer whose kernel it refuses (ValueError) is left on
-    the host, and the generator's message is the reason. Raises Unsupported where the graph has shapes that
+    ``generate`` is the target's kernel generator; where it refuses a kernel (ValueError), the next of
+    ``absorb`` says what belongs to the kernel, and behind the last of them the layer is left on the host with
+    the generator's message as the reason. Raises Unsupported where the graph has shapes that
     are not static or empty, no convolution or dense layer in integers, or none that the target takes.
     """
     _check_shapes(mod)
@@ -43,15 +45,22 @@ def pack_and_lift(
     if not any("int" in layer.data_dtype for _, layer in plain_layers):
         raise Unsupported("the graph has no integer convolution or dense layer: quantise it first")
     refusals: dict[str, str] = {}
+    attempts = [absorb] if callable(absorb) else list(absorb)
+    failed: Counter[str] = Counter()
+
+    def absorb_again(
+        bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+    ) -> Sequence[relax.VarBinding]:
+        return attempts[failed[bindings[start].var.name]](bindings, start, taken)
 
     def rewrite_unless_refused(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
         return refusals.get(var.name) or rewrite(packer, var, call)
 
     # Only a packed graph shows what a generator is asked for, and a refusal changes the packing: so again,
-    # until nothing is refused. Each round refuses a layer, so there is an end.
+    # until nothing is refused. Each round refuses a layer or uses up an attempt, so there is an end.
     while True:
         packer = GraphPacker(mod, rewrite_unless_refused, keep_packed=keep_packed or _keep_packed)
-        lifted, kernels = lift_kernels(packer.run(), absorb=absorb, tensors_last=tensors_last)
+        lifted, kernels = lift_kernels(packer.run(), absorb=absorb_again, tensors_last=tensors_last)
         by_layer = {layer: kernels[result] for layer, result in packer.taken.items()}
         refused = {
             layer: reason
@@ -60,7 +69,12 @@ def pack_and_lift(
         }
         if not refused:
             break
-        refusals.update(refused)
+        for refused_layer, reason in refused.items():
+            operator = packer.taken[refused_layer]
+            if failed[operator] + 1 < len(attempts):
+                failed[operator] += 1
+            else:
+                refusals[refused_layer] = reason
     in_main = {entry.original: entry.transformed for entry in reversed(packer.correspondences)}
     layers = []
     for name, layer in plain_layers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import tvm
 
@@ -55,6 +56,8 @@ class Transformed:
     correspondences: tuple[Correspondence, ...]
     operators: tuple[str, ...] = ()
     """The kernels of operators between the layers, where the target computes those too."""
+    on_host: Mapping[str, str] = field(default_factory=dict)
+    """Of the operators on packed tensors that the target leaves to the host, by their bindings, why."""
 
     def correspondence(self, transformed: str) -> Correspondence | None:
         """What the binding ``transformed`` of ``main`` holds of the integer graph, if anything."""

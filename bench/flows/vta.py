@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import tvm
+from tvm import relax
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vta
@@ -14,8 +16,11 @@ from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.flows.vta_epilogue import epilogue_of
-from bench.passes.graph_pack import GraphPack, alu_chain
+from bench.flows.vta_operators import PLAIN, PROGRAMS, Generators, described
+from bench.passes.graph_pack import GraphPack, alu_chain, alu_chain_alone
+from bench.passes.lift_kernels import bindings_of
 from bench.passes.plain_layer import PlainLayer
+from bench.passes.vta.between import lift_between, packed_images
 from bench.passes.vta.region import Mark
 from kernels.vta.conv2d import conv2d
 from kernels.vta.dense import dense
@@ -45,7 +50,7 @@ class VtaFlow:
         self._start, self._stop = start, stop
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
-        """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it."""
+        """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it, and those between the layers."""
         # There is no kernel of a transposed convolution: what is spread out is zeros.
         rewrite = GraphPack(
             mod,
@@ -56,29 +61,42 @@ class VtaFlow:
             grouping="blocks",
             transposed=False,
         )
-        return pack_and_lift(
+        layers = pack_and_lift(
             mod,
             target=self.target,
             rewrite=rewrite,
             generate=lambda kernel: self._generate(kernel, dense, conv2d),
             instruction=_instruction,
-            absorb=alu_chain,
+            absorb=(alu_chain, alu_chain_alone),
             keep_packed=rewrite.keep_packed,
             tensors_last=True,
+        )
+        packed = {entry.transformed for entry in layers.correspondences if entry.layout}
+        packed |= packed_images(layers.mod, self._config.batch, self._config.block)
+        lifted, operators, on_host = lift_between(layers.mod, packed, self._why_no_program)
+        kept = {binding.var.name for binding in bindings_of(lifted["main"])}
+        return replace(
+            layers,
+            mod=lifted,
+            operators=operators,
+            on_host=on_host,
+            correspondences=tuple(entry for entry in layers.correspondences if entry.transformed in kept),
         )
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels as plain TensorIR."""
-        return {
+        layers = {
             kernel.name: self._generate(kernel, dense_primfunc, conv2d_primfunc)
             for kernel in packed_kernels(transformed)
         }
+        return layers | self._operators(transformed, PLAIN)
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
-        return self.compile(
-            {kernel.name: self._generate(kernel, dense, conv2d) for kernel in packed_kernels(transformed)}
-        )
+        layers = {
+            kernel.name: self._generate(kernel, dense, conv2d) for kernel in packed_kernels(transformed)
+        }
+        return self.compile(layers | self._operators(transformed, PROGRAMS))
 
     def compile(self, kernels: Mapping[str, Program]) -> dict[str, bytes]:
         """Programs to their files."""
@@ -93,18 +111,32 @@ class VtaFlow:
             options |= {name: tuple(attributes[name]) for name in ("strides", "padding")}
             options["groups"] = attributes["groups"]
         generator = dense if kernel.is_dense else conv2d
-        return cast(T, _generated(generator, data, weight, tuple(options.items())))
+        return cast(T, _generated(generator, (data, weight), tuple(options.items())))
+
+    def _operators(self, transformed: Transformed, generators: Generators) -> dict[str, Any]:
+        """What generators make of the operators between the layers."""
+        return {name: self._operator(transformed.mod[name], generators) for name in transformed.operators}
+
+    def _operator(self, function: relax.Function, generators: Generators) -> object:
+        generator, data, options = described(function, generators)
+        return _generated(generator, (data,), (*options.items(), ("config", self._config)))
+
+    def _why_no_program(self, _: str, function: relax.Function) -> str | None:
+        try:
+            self._operator(function, PROGRAMS)
+        except ValueError as reason:
+            return str(reason)
+        return None
 
 
 @lru_cache(maxsize=256)
 def _generated(
     generator: Callable[..., Any],
-    data: tuple[int, ...],
-    weight: tuple[int, ...],
+    shapes: tuple[tuple[int, ...], ...],
     options: tuple[tuple[str, Hashable], ...],
 ) -> object:
     """What a generator makes, once for each description: layers repeat, and each is asked for twice."""
-    return generator(data, weight, **dict(options))
+    return generator(*shapes, **dict(options))
 
 
 def _instruction(_: PlainLayer) -> str:

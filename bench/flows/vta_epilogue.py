@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tvm import relax
 from tvm.ir import GenericConst
 
@@ -27,9 +29,14 @@ def epilogue_of(kernel: PackedKernel) -> list[Step]:
     An int8 parameter that is widened, and perhaps shifted left, is a residual. Raises ValueError for an
     operand that VTA's ALU cannot have.
     """
-    operands: dict[relax.Var, str | Residual] = {each: each.name for each in kernel.function.params}
+    return steps_of(kernel.function, bindings_of(kernel.function)[1:])
+
+
+def steps_of(function: relax.Function, bindings: Sequence[relax.VarBinding]) -> list[Step]:
+    """Some bindings of a kernel's function as ALU steps, with the errors of `epilogue_of`."""
+    operands: dict[relax.Var, str | Residual] = {each: each.name for each in function.params}
     steps: list[Step] = []
-    for binding in bindings_of(kernel.function)[1:]:
+    for binding in bindings:
         call = binding.value
         if not isinstance(call, relax.Call):
             continue

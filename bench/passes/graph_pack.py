@@ -9,7 +9,7 @@ from tvm import relax
 from bench.passes.lift_kernels import bindings_of, following_chain
 from bench.passes.packing import GraphPacker, Packed
 from bench.passes.plain_layer import PlainLayer, plain_layer
-from bench.passes.vta.alu import alu_chain, why_no_alu_chain
+from bench.passes.vta.alu import alu_chain, alu_chain_alone, why_no_alu_chain
 from bench.passes.vta.carried import Carried
 from bench.passes.vta.constants import Constants, with_constants
 from bench.passes.vta.layers import Layers
@@ -130,4 +130,4 @@ class GraphPack:
         return why_no_alu_chain(known, layer.axes)
 
 
-__all__ = ["GraphPack", "alu_chain", "graph_pack"]
+__all__ = ["GraphPack", "alu_chain", "alu_chain_alone", "graph_pack"]

@@ -41,7 +41,7 @@ def is_packed_operator(value: relax.Expr) -> bool:
         return False
     if value.op.name == "relax.nn.conv2d":
         return bool(Layout.parse(str(value.attrs.kernel_layout)).factors)
-    return value.op.name in ("bitexact.conv2d", "bitexact.dense")
+    return value.op.name in ("bitexact.conv2d", "bitexact.dense", "bitexact.batch_matmul")
 
 
 def bindings_of(function: relax.Function) -> list[relax.VarBinding]:
@@ -111,7 +111,7 @@ def lift_kernels(
 def lift_groups(
     mod: tvm.IRModule, groups: Sequence[Group], *, tensors_last: bool = False
 ) -> tuple[tvm.IRModule, dict[str, Lifted]]:
-    """Move each group of bindings of ``main`` to a private function.
+    """Move each group of bindings of ``main`` to a private function; other functions stay as they are.
 
     Returns the module and what was lifted, by the first binding of each group. Parameters of a function are
     its tensors and its constants of more than one element, in the order in which they are first used, but
@@ -121,7 +121,8 @@ def lift_groups(
     main = mod["main"]
     last = {group.bindings[-1].var: group for group in groups}
     absorbed = {member.var for group in groups for member in group.bindings}
-    builder = relax.BlockBuilder()
+    others = {name: function for name, function in mod.functions_items() if name.name_hint != "main"}
+    builder = relax.BlockBuilder(tvm.IRModule(others))
     new: dict[relax.Var, relax.Expr] = {}
     results: dict[str, Lifted] = {}
     parameters = [relax.Var(parameter.name, parameter.ty) for parameter in main.params]

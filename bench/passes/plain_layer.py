@@ -20,12 +20,14 @@ CONVOLUTIONS = {"relax.nn.conv2d": "OIHW", "relax.nn.conv2d_transpose": "IOHW"}
 class PlainLayer:
     """One ``relax.nn.conv2d`` (not packed) or ``relax.matmul`` (data N×C, weight C×O), of whatever types.
 
-    ``relax.nn.conv2d_transpose`` (NCHW, IOHW) is one too, so that it is counted and reported.
+    ``relax.nn.conv2d_transpose`` (NCHW, IOHW) is one too, so that it is counted and reported; and
+    ``relax.matmul`` (data B×N×C, weight B×C×O), of which both operands may be data: then ``operand`` is the
+    second.
 
-    ``axes`` are those of data and result as they are stored, NCHW, HWNC …, or NC of a dense layer;
+    ``axes`` are those of data and result as they are stored, NCHW, HWNC …, NC of a dense layer or BNC;
     ``result_shape`` is in their order, ``data_shape`` and ``weight_shape`` are NCHW and OIHW. ``weight`` is
-    OIHW for a convolution (IOHW for a transposed one) and (O, C) for a dense layer, and None where it is no
-    constant.
+    OIHW for a convolution (IOHW for a transposed one), (O, C) for a dense layer and (B, O, C) for a batch of
+    them, and None where it is no constant.
     ``padding`` is (top, left, bottom, right).
     """
 
@@ -43,12 +45,19 @@ class PlainLayer:
     padding: tuple[int, ...] = (0, 0, 0, 0)
     dilation: tuple[int, ...] = (1, 1)
     groups: int = 1
+    operand: relax.Var | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Batch or rows, input channels and output channels."""
+        first = 1 if self.operator == "batch_matmul" else 0
+        return self.data_shape[first], self.data_shape[first + 1], self.weight_shape[first]
 
     @property
     def shapes(self) -> str:
         """Shapes and window in short, as in ``256x1x8x8 * 24x1x3x3 s1 p1``."""
         text = f"{_times(self.data_shape)} * {_times(self.weight_shape)}"
-        if self.operator != "dense":
+        if self.operator not in ("dense", "batch_matmul"):
             text += f" s{_short(self.strides)} p{_short(self.padding)}"
             text += f" d{_short(self.dilation)}" if set(self.dilation) != {1} else ""
             text += f" g{self.groups}" if self.groups != 1 else ""
@@ -62,12 +71,16 @@ class PlainLayer:
         dilated: bool = False,
         grouped: bool = False,
         transposed: bool = False,
+        batched: bool = False,
     ) -> str | None:
         """Why a kernel for these dtypes does not take this layer, or None where it does.
 
-        ``dilated``, ``grouped`` and ``transposed`` say what the kernel can besides a plain convolution.
+        ``dilated``, ``grouped`` and ``transposed`` say what the kernel can besides a plain convolution,
+        ``batched`` that it takes several products of matrices, whose weights may be data.
         """
-        if self.weight is None:
+        if not batched and self.operator == "batch_matmul":
+            return "it is a batch of products; the kernels take one"
+        if self.weight is None and self.operator != "batch_matmul":
             return "its weight is not a constant"
         if not transposed and self.operator == "conv2d_transpose":
             return "it is a transposed convolution; the kernels take plain ones"
@@ -104,6 +117,8 @@ def plain_layer(
         return _convolution(call, constants or {}) if known else None
     if call.op.name == "relax.matmul" and len(call.ty.shape) == 2:
         return _dense(call, constants or {})
+    if call.op.name == "relax.matmul" and len(call.ty.shape) == 3:
+        return _batch_matmul(call, constants or {})
     return None
 
 
@@ -147,6 +162,29 @@ def _dense(call: relax.Call, constants: Constants) -> PlainLayer:
         result_shape=_shape(call),
         result_dtype=str(call.ty.dtype),
         axes="NC",
+    )
+
+
+def _batch_matmul(call: relax.Call, constants: Constants) -> PlainLayer | None:
+    data, weight = call.args
+    if len(data.ty.shape) != 3 or len(weight.ty.shape) != 3 or not isinstance(data, relax.Var):
+        return None
+    batch, columns, units = _shape(weight)
+    if batch != _shape(data)[0]:
+        return None
+    values = _constant(weight, constants)
+    return PlainLayer(
+        operator="batch_matmul",
+        data=data,
+        weight=None if values is None else values.swapaxes(1, 2),
+        data_dtype=str(data.ty.dtype),
+        weight_dtype=str(weight.ty.dtype),
+        data_shape=_shape(data),
+        weight_shape=(batch, units, columns),
+        result_shape=_shape(call),
+        result_dtype=str(call.ty.dtype),
+        axes="BNC",
+        operand=weight if values is None else None,
     )
 
 

@@ -75,9 +75,9 @@ def convolution_layer(  # noqa: PLR0917 - the order in which a convolution is wr
 
     Raises ValueError for sizes that no kernel has: the message of the kernel's generator.
     """
-    if dtype not in LEGAL:
-        raise ValueError(f"dtype {dtype!r} is none of {', '.join(LEGAL)}")
-    legal = LEGAL[dtype]
+    if (dtype, dtype) not in LEGAL:
+        raise ValueError(f"dtype {dtype!r} is none of {', '.join(dict.fromkeys(of for of, _ in LEGAL))}")
+    legal = LEGAL[dtype, dtype]
     for what, value, multiple in (
         ("N", batch, legal.batch),
         ("IC", channels, legal.inputs),

@@ -128,17 +128,19 @@ def choose_tile(layer: Convolution, extra: Extra, config: Config) -> Tile:
     for memory, need in smallest.items():
         if need > limit[memory]:
             raise ValueError(f"{memory}: the smallest tile takes {need} elements, and {limit[memory]} fit")
-    fitting = [
-        tile
-        for outputs, inputs, rows, columns, copies in product(
-            ceil_splits(layer.outputs),
-            ceil_splits(layer.inputs),
-            ceil_splits(layer.rows.out),
-            ceil_splits(layer.columns.out)[:WIDTHS],
-            COPIES,
-        )
-        if _fits(needs(layer, tile := Tile(outputs, inputs, rows, columns, *copies), extra), limit)
-    ]
+
+    def with_most_copies(outputs: int, inputs: int, rows: int, columns: int) -> Tile | None:
+        # More copies load the same and take no longer.
+        tiles = (Tile(outputs, inputs, rows, columns, *copies) for copies in COPIES)
+        return next((tile for tile in tiles if _fits(needs(layer, tile, extra), limit)), None)
+
+    extents = product(
+        ceil_splits(layer.outputs),
+        ceil_splits(layer.inputs),
+        ceil_splits(layer.rows.out),
+        ceil_splits(layer.columns.out)[:WIDTHS],
+    )
+    fitting = [tile for each in extents if (tile := with_most_copies(*each))]
     return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
 
 

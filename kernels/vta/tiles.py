@@ -13,7 +13,7 @@ ALU_CYCLES = 5
 TURN_BYTES = 128
 # How much slower than the fastest a tile may be, if it loads less.
 SLACK = 1 / 16
-# Tiles of data and weights, and of accumulators, at a time.
+# Tiles of data and weights, and of accumulators, at a time; most first.
 COPIES = ((2, 2), (2, 1), (1, 1))
 T = TypeVar("T")
 

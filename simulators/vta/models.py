@@ -13,32 +13,37 @@ from simulators.vta.isa import AluOpcode
 
 ACCUMULATORS = (np.dtype(np.int32), np.dtype(np.int16))
 NUMBERS = (np.dtype(np.int8), np.dtype(np.int16))
+# A product of two int16 is at most 2^30 and a double has every integer up to 2^53, so that sums over fewer
+# columns are exact in whatever order they are added.
+EXACT_COLUMNS = 2**23
 
 
 def _wrap(value: np.ndarray, dtype: np.dtype = ACCUMULATORS[0]) -> np.ndarray:
-    """Bring an int64 to an accumulator, modulo 2^32 or 2^16."""
-    half = 2 ** (8 * dtype.itemsize - 1)
-    return ((value + half) % (2 * half) - half).astype(dtype)
+    """Bring an int64 to an accumulator, modulo 2^32 or 2^16: its low bits."""
+    return value.astype(dtype)
 
 
 def gemm(acc: np.ndarray, inp: np.ndarray, wgt: np.ndarray) -> np.ndarray:
     """Return acc + inp · wgtᵀ, modulo 2^32 (2^16 where acc is int16).
 
     acc (..., b, o) int32, inp (..., b, i) int8, wgt (..., o, i) int8; leading dimensions broadcast. Other
-    configurations have acc int16, and inp or wgt int16. ValueError where a dtype is another or the tiles do
-    not fit one another.
+    configurations have acc int16, and inp or wgt int16. A matrix of tiles may stand for each of the three:
+    a product of such matrices is the products of their tiles, added up, and modulo 2^32 no order of adding
+    matters. ValueError where a dtype is another or the tiles do not fit one another.
     """
     for name, tile, dtypes in (("acc", acc, ACCUMULATORS), ("inp", inp, NUMBERS), ("wgt", wgt, NUMBERS)):
         if tile.dtype not in dtypes or tile.ndim < 2:
             wanted = " or ".join(map(str, dtypes))
             raise ValueError(f"{name} is {tile.dtype}{list(tile.shape)}, not {wanted}[..., rows, columns]")
+    if inp.shape[-1] >= EXACT_COLUMNS:
+        raise ValueError(f"inp has {inp.shape[-1]} columns: sums of {EXACT_COLUMNS} and more are not exact")
     if inp.shape[-1] != wgt.shape[-1] or acc.shape[-2:] != (inp.shape[-2], wgt.shape[-2]):
         shapes = [list(tile.shape) for tile in (acc, inp, wgt)]
         raise ValueError(
             f"tiles do not fit: acc {shapes[0]}, inp {shapes[1]}, wgt {shapes[2]}; (b,o), (b,i), (o,i)"
         )
-    products = inp.astype(np.int64)[..., :, None, :] * wgt.astype(np.int64)[..., None, :, :]
-    return _wrap(acc.astype(np.int64) + products.sum(axis=-1), acc.dtype)
+    sums = inp.astype(np.float64) @ wgt.astype(np.float64).swapaxes(-1, -2)
+    return _wrap(acc.astype(np.int64) + sums.astype(np.int64), acc.dtype)
 
 
 def alu(opcode: AluOpcode | str, dst: np.ndarray, operand: np.ndarray | int) -> np.ndarray:

@@ -49,6 +49,9 @@ _DTYPES = {
     np.dtype(ml_dtypes.uint4): "uint4",
 }
 _INT32 = np.iinfo(np.int32)
+_MAGNITUDES = {"int8": 128, "uint8": 255, "int4": 8, "uint4": 15}
+# A float32 holds every integer up to here.
+_FLOAT32_EXACT = 2**24
 
 
 def mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, satfinite: bool = False) -> np.ndarray:
@@ -60,19 +63,65 @@ def mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, satfinite: bool = False) ->
 
     Raises ValueError, with the list of what is supported, for any other dtype or (m, n, k).
     """
-    variant = _variant(a, b, c)
-    if variant not in _LEGAL:
-        (m, n, k), a_type, b_type = variant
-        raise ValueError(
-            f"no integer tensor-core instruction m{m}n{n}k{k} {a_type}·{b_type}; "
-            f"supported: {_supported_text()}"
-        )
-    # k <= 64 and |product| <= 255 * 255, so a dot product is below 2^23 and exact in int32.
-    products = np.matmul(a.astype(np.int32), b.astype(np.int32))
-    total = products.astype(np.int64) + c
+    _legal_variant(a, b, c)
+    # k is at most 64 and a product at most 255 * 255: a sum of products is below 2^23.
+    products = _integer_product(a, b)
     if satfinite:
-        total = np.clip(total, _INT32.min, _INT32.max)
-    return total.astype(np.int32)
+        return np.clip(products.astype(np.int64) + c, _INT32.min, _INT32.max).astype(np.int32)
+    # An addition of int32 arrays wraps.
+    return products + c
+
+
+def mma_chain(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The accumulator after instructions one behind the other, each of which takes the last one's D as its C.
+
+    `a` is (..., s, m, k), `b` (..., s, k, n) for s instructions, `c` (..., m, n) int32; the dimensions before
+    these broadcast. As `mma` s times without satfinite: sums mod 2^32 are the same in any order.
+
+    Raises ValueError as `mma` does, and where `a` and `b` are not of one number of instructions.
+    """
+    if a.ndim < 3 or b.ndim < 3 or a.shape[-3] != b.shape[-3]:
+        raise ValueError(f"a {a.shape} and b {b.shape} must be (..., s, m, k) and (..., s, k, n) of one s")
+    (_, n, k), a_type, b_type = _legal_variant(a, b, c)
+    longest = max(1, _FLOAT32_EXACT // (k * _MAGNITUDES[a_type] * _MAGNITUDES[b_type]))
+    accumulator = c
+    for start in range(0, a.shape[-3], longest):
+        # The steps lie along the sum: (..., m, s k) by (..., s k, n).
+        part = np.moveaxis(a[..., start : start + longest, :, :], -3, -2)
+        left = part.reshape(*part.shape[:-2], -1)
+        right = b[..., start : start + longest, :, :]
+        right = right.reshape(*right.shape[:-3], -1, n)
+        accumulator = _integer_product(left, right) + accumulator
+    return accumulator
+
+
+def _integer_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Matrix products of two stacks, int32, where all partial sums are within 2^24.
+
+    A float32 holds such sums exactly, in whatever order they are added. Where only one of the stacks has a
+    dimension, its matrices are put side by side: a few large products instead of many small ones.
+    """
+    rank = max(a.ndim, b.ndim) - 2
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    left = (1,) * (rank + 2 - a.ndim) + a.shape[:-2]
+    right = (1,) * (rank + 2 - b.ndim) + b.shape[:-2]
+    stack = np.broadcast_shapes(left, right)
+    shared = [axis for axis in range(rank) if left[axis] == right[axis] != 1]
+    rows = [axis for axis in range(rank) if right[axis] == 1]
+    columns = [axis for axis in range(rank) if left[axis] == 1 != right[axis]]
+    order = [*shared, *rows, rank, *columns, rank + 1]
+
+    def extents(axes: list[int]) -> list[int]:
+        return [stack[axis] for axis in axes]
+
+    tall = a.reshape(*left, m, k).transpose([*shared, *rows, *columns, rank, rank + 1])
+    wide = b.reshape(*right, k, n).transpose([*shared, *rows, rank, *columns, rank + 1])
+    products = np.matmul(
+        tall.astype(np.float32).reshape(*extents(shared), -1, k),
+        wide.astype(np.float32).reshape(*extents(shared), k, -1),
+    )
+    arranged = products.astype(np.int32).reshape(*extents([*shared, *rows]), m, *extents(columns), n)
+    return arranged.transpose(np.argsort(order))
 
 
 BINARY_SHAPES = ((8, 8, 128), (16, 8, 128), (16, 8, 256))
@@ -102,6 +151,18 @@ def binary_mma(a: np.ndarray, b: np.ndarray, c: np.ndarray, operation: str) -> n
 
 
 _LEGAL = {(v.shape, v.a, v.b) for v in SUPPORTED}
+
+
+def _legal_variant(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[tuple[int, int, int], str, str]:
+    """Read what the arguments ask for; ValueError where no integer instruction does it."""
+    variant = _variant(a, b, c)
+    if variant not in _LEGAL:
+        (m, n, k), a_type, b_type = variant
+        raise ValueError(
+            f"no integer tensor-core instruction m{m}n{n}k{k} {a_type}·{b_type}; "
+            f"supported: {_supported_text()}"
+        )
+    return variant
 
 
 def _variant(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[tuple[int, int, int], str, str]:

@@ -15,6 +15,7 @@ from bench.flows.transformed import Transformed
 from bench.flows.vta_epilogue import epilogue_of
 from bench.passes.lift_kernels import bindings_of
 from kernels.vta import Residual
+from simulators.vta.config import Config
 from tests.bench.integer_graphs import full_range
 from tests.bench.test_graph_pack import Graph, graph
 
@@ -31,10 +32,10 @@ def layer(g: Graph, data, name: str):  # type: ignore[no-untyped-def]
     return g.int8(g.conv(data, 20, name=name), f"{name}_int8")
 
 
-def transformed(build) -> Transformed:  # type: ignore[no-untyped-def]
+def transformed(build, **options) -> Transformed:  # type: ignore[no-untyped-def]
     """The graph as VTA gets it, held to the plain one."""
     module = graph(build, SHAPE)
-    result = bench.transform(module, "vta")
+    result = bench.transform(module, "vta", **options)
     data = full_range(np.random.default_rng(1), SHAPE, "int8")
     expected = evaluate(module, data)
     np.testing.assert_array_equal(evaluate(result.mod, data, overrides=vta.OVERRIDES), expected)
@@ -141,8 +142,32 @@ def of_int32(g: Graph, data):  # type: ignore[no-untyped-def]
     return g.int8(g.emit("total", relax.op.add(wide(g, layer(g, data, "conv"), 6), other)))
 
 
-@pytest.mark.parametrize("build", [not_clipped, another_reader, stays_wide, of_int32, twice_the_same])
-def test_what_the_kernel_cannot_add_stays_on_the_host(build) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("build", [not_clipped, another_reader, twice_the_same])
+def test_what_the_layer_cannot_add_is_a_kernel_of_its_own(build) -> None:  # type: ignore[no-untyped-def]
+    result = transformed(build)
+    assert len(result.operators) == 1
+    assert not {"relax.add", "relax.astype"} & host_operators(result.mod)
+    assert result.report[0].instruction == "GEMM"
+
+
+@pytest.mark.parametrize("build", [stays_wide, of_int32])
+def test_what_no_kernel_can_add_stays_on_the_host(build) -> None:  # type: ignore[no-untyped-def]
     result = transformed(build)
     assert "relax.add" in host_operators(result.mod)
     assert result.report[0].instruction == "GEMM"
+
+
+def test_a_kernel_that_cannot_hold_the_other_side_leaves_the_addition_alone() -> None:
+    """Two accumulators: one of the layer's own, and one for a value a channel."""
+    small = Config(LOG_ACC_BUFF_SIZE=7)
+
+    def with_bias(g: Graph, data):  # type: ignore[no-untyped-def]
+        biased = g.emit("bias", relax.op.add(g.conv(data, 20), g.constant((1, 20, 1, 1))))
+        return g.int8(g.emit("total", relax.op.add(wide(g, g.int8(biased, "inner"), 6), wide(g, data, 7))))
+
+    assert small.acc_depth == 2
+    result = transformed(with_bias, config=small)
+    assert result.report[0].instruction == "GEMM"
+    assert not any(isinstance(step[1], Residual) for step in epilogues(result)["conv_kernel"])  # type: ignore[index]
+    whole = epilogues(transformed(with_bias))["conv_kernel"]
+    assert ("add", Residual("argument3", 7)) in whole

@@ -57,16 +57,30 @@ def test_expected_pads(varied: str, extent: int, int8: int | None, int4: int | N
 
 
 def test_legal_shapes() -> None:
-    assert {name: (legal.batch, legal.inputs, legal.outputs) for name, legal in LEGAL.items()} == {
-        "int8": (8, 16, 32),
-        "uint8": (8, 16, 32),
-        "int4": (8, 32, 8),
-        "uint4": (8, 32, 8),
+    legal = {f"{data}·{weight}": legal for (data, weight), legal in LEGAL.items()}
+    assert {name: (entry.batch, entry.inputs, entry.outputs) for name, entry in legal.items()} == {
+        "int8·int8": (8, 16, 32),
+        "uint8·uint8": (8, 16, 32),
+        "int8·uint8": (16, 32, 8),
+        "uint8·int8": (16, 32, 8),
+        "int4·int4": (8, 32, 8),
+        "uint4·uint4": (8, 32, 8),
+        "int4·uint4": (16, 64, 8),
+        "uint4·int4": (16, 64, 8),
     }
-    assert [LEGAL[name].kernel_layout for name in ("int8", "int4")] == ["HWOI32o16i", "HWOI8o32i"]
-    assert [LEGAL[name].weight_layout for name in ("int8", "int4")] == ["NK32n16k", "NK8n32k"]
-    with pytest.raises(ValueError, match="dtype 'int16' is none of int8, uint8, int4, uint4"):
+    assert legal["int8·int8"].kernel_layout == "HWOI32o16i"
+    assert legal["int4·int4"].weight_layout == "NK8n32k"
+    assert legal["uint4·int4"].kernel_layout == "HWOI8o64i"
+    with pytest.raises(ValueError, match="dtypes int16·int16 are none of int8·int8, int8·uint8"):
         legal_padding("int16", 1, 1, 1)
+    with pytest.raises(ValueError, match="dtypes int8·int4 are none"):
+        legal_padding("int8", 1, 1, 1, weight_dtype="int4")
+
+
+def test_padding_for_operands_of_both_signs() -> None:
+    padding = legal_padding("uint8", 1, 24, 40, weight_dtype="int8")
+    assert (padding.batch, padding.inputs, padding.outputs) == (15, 8, 0)
+    assert padding.extra_macs == pytest.approx(16 * 32 / 24 - 1)
 
 
 def transform(module: tvm.IRModule, *, limit: float | None = None):  # type: ignore[no-untyped-def]
@@ -264,11 +278,11 @@ def test_groups_and_mixed_types_stay_and_say_why() -> None:
 
     def mixed(emit, data):  # type: ignore[no-untyped-def]
         x = emit("data4", op.astype(data, "int4"))
-        w = emit("weight", op.astype(relax.const(np.ones((8, 4, 1, 1), np.int8)), "uint4"))
+        w = relax.const(np.ones((8, 4, 1, 1), np.int8))
         return emit("conv", op.nn.conv2d(x, w, out_dtype="int32"))
 
     module = module_of({"data": ((8, 4, 2, 2), "int8")}, mixed)
-    with pytest.raises(Unsupported, match="conv: its weight is uint4; the kernel takes int4"):
+    with pytest.raises(Unsupported, match="conv: its weight is int8; the kernel takes int4 or uint4"):
         transform(module)
 
 

@@ -55,7 +55,7 @@ def test_a_layer_that_is_not_taken_says_why_and_stays(
 
 
 UNSUPPORTED = [
-    ("tensorcore", convolution(ConvCase(), data_dtype="uint8"), "conv1, conv2: its weight is int8"),
+    ("tensorcore", convolution(ConvCase(), weight_dtype="int16"), "conv1, conv2: its weight is int16"),
     ("hexagon", convolution(ConvCase()), "its data is int8; the kernel takes uint8"),
     ("vta", convolution(ConvCase()), "bitexact.requantize follows"),
     ("vta", dense(2, 8, 4), "its int32 result is used"),

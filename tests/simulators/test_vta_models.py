@@ -65,6 +65,37 @@ def test_gemm_broadcasts_leading_dimensions():
     np.testing.assert_array_equal(result, inp.astype(np.int64) @ wgt.astype(np.int64).swapaxes(1, 2))
 
 
+def test_a_product_of_matrices_of_tiles_is_the_products_of_their_tiles():
+    rng = np.random.default_rng(2)
+    inp = rng.integers(-128, 128, (3, 2, 5, 16)).astype(np.int8)  # rows of tiles, columns of tiles, b, i
+    wgt = rng.integers(-128, 128, (4, 2, 16, 16)).astype(np.int8)
+    start = rng.integers(-(2**31), 2**31, (3, 4, 5, 16)).astype(np.int32)
+    tile_by_tile = start.copy()
+    for row, column, inner in np.ndindex(3, 4, 2):
+        tile_by_tile[row, column] = models.gemm(
+            tile_by_tile[row, column], inp[row, inner], wgt[column, inner]
+        )
+    at_once = models.gemm(
+        start.swapaxes(1, 2).reshape(15, 64),
+        inp.swapaxes(1, 2).reshape(15, 32),
+        wgt.swapaxes(1, 2).reshape(64, 32),
+    )
+    np.testing.assert_array_equal(at_once.reshape(3, 5, 4, 16).swapaxes(1, 2), tile_by_tile)
+
+
+def test_gemm_of_int16_is_exact_in_the_longest_sum_and_refuses_longer_ones():
+    columns = models.EXACT_COLUMNS - 1
+    low = np.full((1, columns), -(2**15), np.int16)
+    odd = low.copy()
+    odd[0, 0] = -(2**15) + 1
+    # 2^30 for each column but 2^15 less: the 2^15 vanish where a sum is rounded.
+    exact = wrapped(columns * 2**30 - 2**15)
+    assert models.gemm(np.zeros((1, 1), np.int32), odd, low).tolist() == [[exact]]
+    wider = np.zeros((1, columns + 1), np.int16)
+    with pytest.raises(ValueError, match="sums of 8388608 and more are not exact"):
+        models.gemm(np.zeros((1, 1), np.int32), wider, wider)
+
+
 @pytest.mark.parametrize(
     ("acc", "inp", "wgt", "words"),
     [

@@ -72,6 +72,60 @@ def test_stacks_of_tiles_broadcast(seed):
             np.testing.assert_array_equal(got[i, j], wmma.mma(a[i, 0], b[j], c))
 
 
+@pytest.mark.parametrize("variant", [v for v in wmma.SUPPORTED if v.shape[2] in (16, 32)], ids=str)
+def test_a_chain_is_its_instructions_one_after_the_other(variant):
+    random = np.random.default_rng(21)
+    m, n, k = variant.shape
+    a, b = draw(random, variant.a, (3, 1, 5, m, k)), draw(random, variant.b, (2, 5, k, n))
+    c = random.choice([INT32.min, -1, 0, INT32.max], (3, 2, m, n)).astype(np.int32)
+    want = c
+    for step in range(5):
+        want = wmma.mma(a[..., step, :, :], b[..., step, :, :], want)
+    np.testing.assert_array_equal(wmma.mma_chain(a, b, c), want)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "values"),
+    [(("int8", "int8"), (-128, -128)), (("uint8", "uint8"), (255, 255)), (("uint8", "int8"), (255, -127))],
+    ids=["int8 ends", "uint8 ends", "both signs"],
+)
+def test_a_chain_is_exact_beyond_what_a_float_holds(dtypes, values):
+    a = np.full((1000, 8, 16), values[0], DTYPES[dtypes[0]])
+    b = np.full((1000, 16, 8), values[1], DTYPES[dtypes[1]])
+    a[::2, :, ::2] = values[0] - np.sign(values[0])
+    c = np.full((8, 8), 2**31 - 1, np.int32)
+    total = np.einsum("smk,skn->mn", a.astype(np.int64), b.astype(np.int64)) + c
+    assert abs(total - c).max() > 2**24
+    np.testing.assert_array_equal(wmma.mma_chain(a, b, c), wrap(total))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((2, 3), (3,)), ((2, 1), (2, 3)), ((1, 3), (2, 1)), ((), (2, 3)), ((2, 3), ()), ((2, 1, 3), (4, 1))],
+    ids=str,
+)
+def test_stacks_of_any_dimensions(left, right):
+    random = np.random.default_rng(22)
+    a, b = draw(random, "int8", (*left, 8, 16)), draw(random, "int8", (*right, 16, 32))
+    c = random.integers(INT32.min, INT32.max, (8, 32), dtype=np.int32)
+    want = np.matmul(a.astype(np.int64), b.astype(np.int64)) + c
+    np.testing.assert_array_equal(wmma.mma(a, b, c), wrap(want))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ((8, 16), (2, 16, 32), "of one s"),
+        ((2, 8, 16), (3, 16, 32), "of one s"),
+        ((2, 9, 16), (2, 16, 32), "m9n32k16 int8·int8; supported"),
+    ],
+    ids=["no steps", "other steps", "odd m"],
+)
+def test_what_no_chain_is_is_refused(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        wmma.mma_chain(np.zeros(a, np.int8), np.zeros(b, np.int8), np.zeros((a[-2], b[-1]), np.int32))
+
+
 def test_extreme_operands_do_not_lose_bits():
     full = np.full((16, 16), 255, np.uint8)
     assert (wmma.mma(full, full, np.zeros((16, 16), np.int32)) == 16 * 255 * 255).all()

@@ -42,7 +42,10 @@ class VtaMachine:
         program = self._programs[kernel]
         *inputs, output = arguments
         buffers = program.arguments
-        arrays = {buffer.name: array for buffer, array in zip(buffers, inputs, strict=True)}
+        # A tensor of one pixel may stand in the graph without height and width.
+        arrays = {
+            buffer.name: array.reshape(buffer.shape) for buffer, array in zip(buffers, inputs, strict=True)
+        }
         outputs, report, cycles = self._run(program, arrays)
         output[...] = outputs[program.outputs[0].name].reshape(output.shape)
         report.counters["tensor_instructions"] = report.counters["gemm_counter"]

@@ -17,18 +17,20 @@ def conv2d(call: OperatorCall) -> np.ndarray:
     if data.ndim != 6:
         return call.default()
     assert call.shape is not None
-    images, out_blocks, out_height, out_width = call.shape[:4]
+    images, out_blocks, out_height, out_width, rows, block = call.shape
     in_blocks, kernel_height, kernel_width = weight.shape[1:4]
     groups = call.attributes["groups"]
-    # Each output block reads the input blocks of its group, from this one on; without groups all the same.
-    first = np.arange(out_blocks if groups > 1 else 1) // (out_blocks // groups) * in_blocks
-    accumulator = np.zeros(call.shape, np.int32)
+    # One GEMM for each tap: of all pixels by the input channels of a group, and these by its output channels.
+    accumulator = np.zeros(
+        (groups, images * out_height * out_width * rows, out_blocks // groups * block), np.int32
+    )
     for y, x, window in taps(call, data, (kernel_height, kernel_width), (out_height, out_width), axes=(2, 3)):
-        for block in range(in_blocks):
-            tiles = window[:, first + block]
-            filters = weight[None, :, block, y, x][:, :, None, None]
-            accumulator = models.gemm(accumulator, tiles, filters)
-    return accumulator.reshape(images, out_blocks, *call.shape[2:])
+        tiles = window.reshape(images, groups, in_blocks, out_height, out_width, rows, block)
+        pixels = tiles.transpose(1, 0, 3, 4, 5, 2, 6).reshape(*accumulator.shape[:2], in_blocks * block)
+        filters = weight[:, :, y, x].swapaxes(1, 2).reshape(groups, accumulator.shape[2], in_blocks * block)
+        accumulator = models.gemm(accumulator, pixels, filters)
+    result = accumulator.reshape(groups, images, out_height, out_width, rows, out_blocks // groups, block)
+    return result.transpose(1, 0, 5, 2, 3, 4, 6).reshape(call.shape)
 
 
 def dense(call: OperatorCall) -> np.ndarray:
@@ -37,10 +39,12 @@ def dense(call: OperatorCall) -> np.ndarray:
     if data.ndim != 4:
         return call.default()
     assert call.shape is not None
-    accumulator = np.zeros(call.shape, np.int32)
-    for block in range(weight.shape[1]):
-        accumulator = models.gemm(accumulator, data[:, None, block], weight[None, :, block])
-    return accumulator
+    images, out_blocks, rows, block = call.shape
+    accumulator = np.zeros((images * rows, out_blocks * block), np.int32)
+    vectors = data.swapaxes(1, 2).reshape(images * rows, -1)
+    filters = weight.swapaxes(1, 2).reshape(out_blocks * block, -1)
+    result = models.gemm(accumulator, vectors, filters).reshape(images, rows, out_blocks, block)
+    return result.swapaxes(1, 2)
 
 
 def _alu(opcode: str) -> Evaluator:
@@ -68,6 +72,34 @@ def relu(call: OperatorCall) -> np.ndarray:
     return models.alu("max", call.arguments[0], 0) if _inside_kernel(call) else call.default()
 
 
+def max_pool2d(call: OperatorCall) -> np.ndarray:
+    """MAX with each tap of the windows, from the lowest int8 on, which is in the padding too."""
+    (data,) = call.arguments
+    if "/" not in call.name or data.dtype != np.int8:
+        return call.default()
+    assert call.shape is not None
+    lowest = np.iinfo(np.int8).min
+    greatest = np.full(call.shape, lowest, np.int32)
+    height, width = call.attributes["pool_size"]
+    extents = call.shape[2], call.shape[3]
+    for _, _, each in taps(call, data, (height, width), extents, axes=(2, 3), fill=lowest):
+        greatest = models.alu("max", greatest, each.astype(np.int32))
+    return greatest.astype(np.int8)
+
+
+def total(call: OperatorCall) -> np.ndarray:
+    """ADD of each pixel to the first."""
+    if not _inside_kernel(call):
+        return call.default()
+    (data,) = call.arguments
+    assert call.shape is not None
+    pixels = data.reshape(*data.shape[:2], -1, *data.shape[4:])
+    sums = np.zeros_like(pixels[:, :, 0])
+    for pixel in range(pixels.shape[2]):
+        sums = models.alu("add", sums, pixels[:, :, pixel])
+    return sums.reshape(call.shape)
+
+
 def store(call: OperatorCall) -> np.ndarray:
     """The cast to int8 that ends a kernel: STORE writes the low 8 bits."""
     if not _inside_kernel(call):
@@ -89,6 +121,8 @@ OVERRIDES: Mapping[str, Evaluator] = {
     "relax.multiply": _alu("mul"),
     "relax.right_shift": _alu("shr"),
     "relax.clip": clip,
+    "relax.nn.max_pool2d": max_pool2d,
     "relax.nn.relu": relu,
+    "relax.sum": total,
     "relax.astype": store,
 }

@@ -9,12 +9,12 @@ import numpy as np
 from bench.evaluate.registry import OperatorCall
 
 
-def padded(data: np.ndarray, padding: Sequence[int], *, axes: tuple[int, int]) -> np.ndarray:
-    """``data`` with zeros around its height and width (``axes``); padding is (top, left, bottom, right)."""
+def padded(data: np.ndarray, padding: Sequence[int], *, axes: tuple[int, int], fill: int = 0) -> np.ndarray:
+    """``data`` with ``fill`` around height and width (``axes``); padding is (top, left, bottom, right)."""
     widths = [(0, 0)] * data.ndim
     widths[axes[0]] = (padding[0], padding[2])
     widths[axes[1]] = (padding[1], padding[3])
-    return np.pad(data, widths)
+    return np.pad(data, widths, constant_values=fill)
 
 
 def taps(
@@ -24,10 +24,11 @@ def taps(
     out: tuple[int, int],
     *,
     axes: tuple[int, int],
+    fill: int = 0,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """For each kernel position (y, x): the data that it meets, one element for each output position."""
     strides, dilation = call.attributes["strides"], call.attributes["dilation"]
-    image = padded(data, call.attributes["padding"], axes=axes)
+    image = padded(data, call.attributes["padding"], axes=axes, fill=fill)
     for y in range(kernel[0]):
         for x in range(kernel[1]):
             window = [slice(None)] * image.ndim

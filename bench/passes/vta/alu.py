@@ -41,17 +41,24 @@ def alu_chain(
     and perhaps shifted left: two layers that meet there are computed one after the other, and the first takes
     the addition.
     """
-    chain = own_chain(bindings, start, taken)
-    graph = _Graph(bindings, taken)
+    absorbed = alu_chain_alone(bindings, start, taken)
+    if not absorbed:
+        return ()
+    behind = own_chain(bindings, start, taken)[len(absorbed) :]
+    return [*absorbed, *_residual(_Graph(bindings, taken), behind, absorbed[-1])]
+
+
+def alu_chain_alone(
+    bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+) -> Sequence[relax.VarBinding]:
+    """As `alu_chain`, but without residual additions: what a kernel has that cannot hold another tensor."""
     absorbed: list[relax.VarBinding] = []
-    for member in chain:
-        if _is_step(member):
-            absorbed.append(member)
-        elif _is_store(member):
-            absorbed.append(member)
-            return [*absorbed, *_residual(graph, chain[len(absorbed) :], member)]
-        else:
+    for member in own_chain(bindings, start, taken):
+        if not _is_step(member) and not _is_store(member):
             break
+        absorbed.append(member)
+        if _is_store(member):
+            return absorbed
     return ()
 
 
@@ -60,12 +67,31 @@ def _residual(
 ) -> Sequence[relax.VarBinding]:
     """What follows a result of int8 up to the next one, with the other sides of its additions; or nothing."""
     clipped = graph.producers.get(stored.value.args[0])
-    if not chain or not clipped or not is_clipped_to(clipped.value, "int8") or not _is_widening(chain[0]):
+    if not chain or not clipped or not is_clipped_to(clipped.value, "int8") or not is_widening(chain[0]):
         return ()
-    members: list[relax.VarBinding] = [chain[0]]
-    last = chain[0]
+    steps = _up_to_store(graph, chain[1:], chain[0])
+    return [chain[0], *steps] if steps else ()
+
+
+def steps_behind(
+    bindings: Sequence[relax.VarBinding],
+    last: relax.VarBinding,
+    chain: Sequence[relax.VarBinding],
+    taken: Container[relax.Var],
+) -> Sequence[relax.VarBinding]:
+    """What the ALU computes of the int32 tensor ``last``, which ``chain`` follows, up to a cast to int8.
+
+    Additions of an int8 tensor are among it, with the bindings that widen it. Nothing where there is no cast.
+    """
+    return _up_to_store(_Graph(bindings, taken), chain, last)
+
+
+def _up_to_store(
+    graph: _Graph, chain: Sequence[relax.VarBinding], last: relax.VarBinding
+) -> Sequence[relax.VarBinding]:
+    members: list[relax.VarBinding] = []
     sources: list[relax.Var] = []
-    for member in chain[1:]:
+    for member in chain:
         if _is_store(member):
             return [*members, member]
         side = graph.side(member, last)
@@ -104,7 +130,7 @@ class _Graph:
             ):
                 return ()
             found.insert(0, binding)
-            if _is_widening(binding):
+            if is_widening(binding):
                 return found
             if len(found) > 1 or left_shift_of(binding.value) is None:
                 return ()
@@ -121,7 +147,7 @@ def left_shift_of(call: relax.Call) -> int | None:
     return int(factor.item()).bit_length() - 1
 
 
-def _is_widening(binding: relax.VarBinding) -> bool:
+def is_widening(binding: relax.VarBinding) -> bool:
     """Whether a binding casts int8 to int32."""
     if _operator(binding) != "relax.astype":
         return False

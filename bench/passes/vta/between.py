@@ -1,0 +1,124 @@
+"""What VTA computes between the layers: pooling, and chains of ALU operators on int8 tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+from bench.evaluate.graph import attributes_of
+from bench.passes.lift_kernels import Group, bindings_of, lift_groups, own_chain
+from bench.passes.vta.alu import ALU_OPERATORS, is_widening, steps_behind
+
+HEIGHT_AND_WIDTH = [2, 3]
+"""Of a packed tensor (N/b, C/c, H, W, b, c)."""
+
+_LAYOUT = frozenset({"relax.permute_dims", "relax.reshape", "relax.strided_slice"})
+
+Refusal = Callable[[str, relax.Function], str | None]
+"""Why a kernel cannot be, given its name and function; None where it can."""
+
+
+def lift_between(
+    mod: tvm.IRModule, packed: Container[str], refusal: Refusal
+) -> tuple[tvm.IRModule, tuple[str, ...], dict[str, str]]:
+    """Move to private functions what kernels of VTA compute behind and between the layers of a packed graph.
+
+    Such a function is a max pooling of int8; or a widening of int8 with ALU operators up to the cast back,
+    residual additions among them, and before them perhaps a sum over all of height and width. ``packed`` has
+    the names of the tensors that are laid out for VTA.
+
+    Returns the module, the names of the new functions, and of each operator on packed tensors that stays on
+    the host, by the name of its binding, why.
+    """
+    refused: dict[str, str] = {}
+    groups = _groups(mod, packed)
+    while True:
+        accepted = [group for group in groups if group.bindings[0].var.name not in refused]
+        lifted, kernels = lift_groups(mod, accepted, tensors_last=True)
+        reasons = {
+            first: reason
+            for first, kernel in kernels.items()
+            if (reason := refusal(kernel.kernel, lifted[kernel.kernel]))
+        }
+        if not reasons:
+            names = tuple(dict.fromkeys(each.kernel for each in kernels.values()))
+            return lifted, names, _left(lifted, packed, refused)
+        refused.update(reasons)
+
+
+def packed_images(mod: tvm.IRModule, batch: int, block: int) -> set[str]:
+    """The images of ``main`` in VTA's layout, (N/b, C/c, H, W, b, c), with gaps between channels too."""
+    tensors = [each.var for each in bindings_of(mod["main"]) if isinstance(each.var.ty, relax.TensorType)]
+    shapes = {each.name: tuple(int(extent) for extent in each.ty.shape) for each in tensors}
+    return {name for name, shape in shapes.items() if len(shape) == 6 and shape[-2:] == (batch, block)}
+
+
+def _left(mod: tvm.IRModule, packed: Container[str], refused: Mapping[str, str]) -> dict[str, str]:
+    reasons = {}
+    for binding in bindings_of(mod["main"]):
+        operator = getattr(getattr(binding.value, "op", None), "name", None)
+        if operator is None or operator in _LAYOUT or binding.var.name not in packed:
+            continue
+        reason = f"VTA has no kernel of {operator.removeprefix('relax.')}"
+        if operator in ALU_OPERATORS | {"relax.astype", "relax.sum"}:
+            reason = "it is in no chain from int8 to int8, which is what VTA's ALU computes between layers"
+        reasons[binding.var.name] = refused.get(binding.var.name, reason)
+    return reasons
+
+
+def _groups(mod: tvm.IRModule, packed: Container[str]) -> list[Group]:
+    bindings = bindings_of(mod["main"])
+    groups: list[Group] = []
+    taken: set[relax.Var] = set()
+    for start, binding in enumerate(bindings):
+        members = [] if binding.var in taken else _members(bindings, start, taken, packed)
+        if members:
+            taken.update(member.var for member in members)
+            groups.append(Group(members, f"{binding.var.name}_kernel"))
+    return groups
+
+
+def _members(
+    bindings: Sequence[relax.VarBinding], start: int, taken: set[relax.Var], packed: Container[str]
+) -> Sequence[relax.VarBinding]:
+    """The bindings of a kernel that begins here; none where there is no such kernel."""
+    first = bindings[start]
+    if not isinstance(first.value, relax.Call) or not isinstance(first.value.op, tvm.ir.Op):
+        return ()
+    data = first.value.args[0] if first.value.args else None
+    if not isinstance(data, relax.Var) or data.name not in packed:
+        return ()
+    if first.value.op.name == "relax.nn.max_pool2d":
+        return [first] if str(data.ty.dtype) == "int8" else ()
+    if not is_widening(first):
+        return ()
+    before, chain = [first], own_chain(bindings, start, taken)
+    if chain and is_global_sum(chain[0].value, first.var):
+        before.append(chain.pop(0))
+    steps = steps_behind(bindings, before[-1], chain, taken)
+    # A cast there and back computes nothing.
+    if len([*before, *steps]) < 3 or not all(_has_place(each) for each in steps):
+        return ()
+    return [*before, *steps]
+
+
+def is_global_sum(value: relax.Expr, data: relax.Var) -> bool:
+    """Whether an expression adds up a packed tensor over all of its height and width."""
+    return (
+        isinstance(value, relax.Call)
+        and getattr(value.op, "name", "") == "relax.sum"
+        and value.args[0].same_as(data)
+        and sorted(int(axis) for axis in attributes_of(value)["axis"] or ()) == HEIGHT_AND_WIDTH
+        and len(data.ty.shape) == len("NCHWnc")
+    )
+
+
+def _has_place(step: relax.VarBinding) -> bool:
+    """Whether the constants of a step are one number or one value a channel."""
+    shape = tuple(int(extent) for extent in step.var.ty.shape)
+    channels = (shape[1], *(1,) * (len(shape) - 4), *shape[-2:])
+    arrays = [each.value.numpy() for each in step.value.args if isinstance(each, GenericConst)]
+    return all(array.size == 1 or array.shape == channels for array in arrays)

@@ -1,0 +1,1 @@
+"""Implementations by others, as witnesses that the NumPy models compute what everyone means."""
