@@ -16,7 +16,15 @@ from typing import Any
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import Trace
 
-from kernels.tensorcore.default_tiling import BLOCKS, blocks, default_tiling, estimates
+from kernels.tensorcore.default_tiling import (
+    BLOCKS,
+    BYTES,
+    blocks,
+    compulsory_bytes,
+    default_tiling,
+    estimates,
+    global_bytes,
+)
 from kernels.tensorcore.problem import Problem
 from kernels.tensorcore.schedule import apply_tiling
 from kernels.tensorcore.tiling import AUTO_UNROLL, REORDER_INNER, STAGES, VECTOR_BYTES, Tiling, divisors
@@ -132,12 +140,18 @@ def _draw(sch: Schedule, name: str, weights: Mapping[Any, float]) -> Any:
 def _likely_shares(problem: Problem) -> tuple[tuple[Tiling, float], ...]:
     """The best tilings of the estimate with how often each is drawn.
 
-    None leaves more of a device idle than the default does: the counters would not tell.
+    None leaves more of a device idle than the default does, which the counters would not tell; and none
+    moves more bytes than the bench asks of a tuned kernel, by the estimate, unless the default does.
     """
     enough = _enough_blocks(problem)
+    most = max(BYTES * compulsory_bytes(problem), global_bytes(default_tiling(problem), problem))
     likely = heapq.nsmallest(
         MOST_SHARES,
-        (each for each in estimates(problem) if blocks(each.tiling, problem.extents) >= enough),
+        (
+            each
+            for each in estimates(problem)
+            if blocks(each.tiling, problem.extents) >= enough and global_bytes(each.tiling, problem) <= most
+        ),
         key=lambda each: each.cost,
     )
     best = likely[0].cost
