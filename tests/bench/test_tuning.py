@@ -14,6 +14,7 @@ from bench.flows.kernel import packed_kernels
 from bench.flows.tensorcore import TensorCoreFlow, primfunc
 from bench.passes.quantize import quantize, quantize_input
 from bench.pipeline import run
+from bench.reports.tuning import instructions, traffic
 from bench.tuning import records
 from bench.tuning.layer import TunedLayer, convolution_layer, network_layers
 from bench.tuning.measurement import compile_candidate, cost_of, measure
@@ -318,3 +319,16 @@ def test_a_usage_error_is_one_line_and_status_2(
 def test_no_trials_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="0 trials: at least 1 is needed"):
         tune(small_layer(), database=tmp_path, trials=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes", [(8, 64, 56, 64, 1, 1, 0), (8, 256, 14, 256, 3, 1, 1), (8, 512, 9, 512, 3, 1, 1)]
+)
+def test_tuned_workloads_keep_what_is_asked_of_them(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    tuning = tune(convolution_layer(*sizes, dtype="int4"), database=tmp_path, trials=32)
+    assert tuning.best is not None
+    assert (tuning.best.cost or 0) < (tuning.default.cost or 0)
+    assert tuning.wrong == []
+    assert instructions(tuning.best.counters) <= 4
+    assert traffic(tuning.best.counters) <= 2
