@@ -186,7 +186,8 @@ class _Run:
             equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
             entry.verdict = "exact" if equal else "mismatch"
             if calls.get(layer.result) in execution.counters:
-                entry.count = execution.counters[calls[layer.result]].get("tensor_instructions", 0)
+                entry.counters = execution.counters[calls[layer.result]]
+                entry.count = entry.counters.get("tensor_instructions", 0)
         verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
         vacuous = why_vacuous(transformed, execution, reference)
         if verdict.mismatch:

@@ -15,6 +15,7 @@ from bench.evaluate.graph import attributes_of
 from bench.flows.transformed import Transformed
 from bench.int4 import unpack_int4
 from bench.layout import unpack
+from bench.operators.depthwise import unpack_taps
 from bench.passes.lift_kernels import bindings_of, is_packed_operator
 
 
@@ -64,7 +65,19 @@ def operands_of(
         unpack_int4(array, attributes[option]) if attributes.get(option) else array
         for array, option in ((data, "data_dtype"), (weight, "weight_dtype"))
     )
-    return _COMPUTE.get(operator.op.name, _convolution)(attributes, data, weight, coordinate, channels)
+    if operator.op.name in _COMPUTE:
+        return _COMPUTE[operator.op.name](attributes, data, weight, coordinate, channels)
+    image = unpack(data, attributes["data_layout"], target="NCHW")[coordinate["N"]]
+    if operator.op.name == "bitexact.depthwise_conv2d":
+        kernel = unpack_taps(weight, attributes["kernel"], dilation=attributes["dilation"][1])
+        groups = len(kernel)
+    else:
+        kernel = unpack(weight, attributes["kernel_layout"], target="OIHW")
+        groups = int(attributes.get("groups", 1))
+    first = coordinate["C"] // (len(kernel) // groups) * (len(image) // groups)
+    count = len(image) // groups if groups > 1 else channels
+    last = None if count is None else first + count
+    return _convolution(attributes, image[first:last], kernel[coordinate["C"], :count], coordinate)
 
 
 def _elements(
@@ -121,14 +134,8 @@ def _batch_matmul(
 
 
 def _convolution(
-    attributes: Mapping[str, Any],
-    data: np.ndarray,
-    weight: np.ndarray,
-    coordinate: Mapping[str, int],
-    channels: int | None,
+    attributes: Mapping[str, Any], image: np.ndarray, kernel: np.ndarray, coordinate: Mapping[str, int]
 ) -> Operands:
-    image = unpack(data, attributes["data_layout"], target="NCHW")[coordinate["N"], :channels]
-    kernel = unpack(weight, attributes["kernel_layout"], target="OIHW")[coordinate["C"], :channels]
     strides, padding, dilation = (attributes[name] for name in ("strides", "padding", "dilation"))
     top, left, bottom, right = padding
     padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))

@@ -26,8 +26,9 @@ class LayerVerdict:
     """One convolution or dense layer: what computed it, how often, and whether its result is exact.
 
     ``count`` is the number of tensor instructions that the device executed for it (None where it does not
-    count). ``verdict`` is None where the run ended before the layer. ``schedule`` is ``default``, or
-    says that a tuning record gave the schedule of its kernel; None where a kernel has but one.
+    count). ``counters`` are all that the device counted for it. ``verdict`` is None where the run ended
+    before the layer. ``schedule`` is ``default``, or says that a tuning record gave the schedule of its
+    kernel; None where a kernel has but one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LayerVerdict:
     count: int | None = None
     why_not: str | None = None
     verdict: str | None = None
+    counters: dict[str, int] = field(default_factory=dict)
     schedule: str | None = None
 
 

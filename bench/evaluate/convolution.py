@@ -12,6 +12,7 @@ from bench.evaluate.int4 import operands
 from bench.evaluate.products import WeightedSums, largest
 from bench.evaluate.registry import OperatorCall, evaluates
 from bench.layout import pack, unpack
+from bench.operators.depthwise import unpack_taps
 
 # Bytes of operands that one matrix product may gather: more than a cache holds, far less than a memory.
 _GATHERED_BYTES = 1 << 25
@@ -185,6 +186,22 @@ def conv2d(call: OperatorCall) -> np.ndarray:
         dtype=call.result_dtype,
     )
     return pack(result, attributes["out_layout"] or attributes["data_layout"], source="NCHW")
+
+
+@evaluates("bitexact.depthwise_conv2d")
+def depthwise_conv2d(call: OperatorCall) -> np.ndarray:
+    """Evaluate a depthwise convolution on the unpacked operands."""
+    data, weight = call.arguments
+    attributes = call.attributes
+    plain = unpack(data, attributes["data_layout"], target="NCHW")
+    result = convolve(
+        plain,
+        unpack_taps(weight, attributes["kernel"], dilation=attributes["dilation"][1]),
+        groups=plain.shape[1],
+        dtype=call.result_dtype,
+        **{name: attributes[name] for name in ("strides", "padding", "dilation")},
+    )
+    return pack(result, attributes["data_layout"], source="NCHW")
 
 
 @evaluates("relax.nn.conv2d_transpose")

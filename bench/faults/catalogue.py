@@ -80,7 +80,7 @@ def _faults() -> list[Fault]:
         Fault(
             "hexagon-shift-by-one",
             "hexagon",
-            "graph: a requantisation on the host shifts by one bit more",
+            "graph: a requantisation shifts by one bit more",
             graph=shift_by_one,
         ),
         Fault(

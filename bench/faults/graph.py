@@ -73,7 +73,8 @@ def drop_padding_row(mod: tvm.IRModule) -> tvm.IRModule:
             continue
         call = bindings_of(function)[0].value
         attributes = attributes_of(call)
-        if "padding" not in attributes or attributes["padding"][0] == 0:
+        is_convolution = call.op.name in ("relax.nn.conv2d", "bitexact.conv2d")
+        if not is_convolution or attributes["padding"][0] == 0:
             continue
         top, left, bottom, right = attributes["padding"]
         edited = _edit_function(function, call, _with_padding(call, (top - 1, left, bottom + 1, right)))

@@ -17,11 +17,11 @@ from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
 from bench.passes.lift_operators import lift_operators
-from bench.passes.plain_layer import PlainLayer
 from bench.passes.vrmpy import pack_vrmpy
 from kernels.hexagon.build import build_elf
 from kernels.hexagon.conv2d import conv2d_primfunc, schedule_conv2d
-from kernels.hexagon.dense import dense_primfunc, schedule_dense
+from kernels.hexagon.dense import dense_primfunc, schedule_dense, takes_signed_weights
+from kernels.hexagon.depthwise import depthwise_primfunc, schedule_depthwise
 from kernels.hexagon.machine_code import without_vrmpy
 
 
@@ -37,10 +37,16 @@ class HexagonFlow:
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW32c layouts, channels padded to vrmpy's four products and 32 lanes; no operator left out."""
         layers = pack_and_lift(
-            mod, target=self.target, rewrite=pack_vrmpy, generate=_primfunc, instruction=_instruction
+            mod, target=self.target, rewrite=pack_vrmpy, generate=_primfunc, instruction=lambda _: "vrmpy"
+        )
+        # Which vrmpy depends on the shapes of the packed tensors.
+        forms = {kernel.name: _instruction(kernel) for kernel in packed_kernels(layers)}
+        report = tuple(
+            replace(layer, instruction=forms[layer.kernel]) if layer.kernel else layer
+            for layer in layers.report
         )
         lifted, operators = lift_operators(layers.mod, group)
-        return replace(layers, mod=lifted, operators=operators)
+        return replace(layers, mod=lifted, report=report, operators=operators)
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
@@ -51,9 +57,9 @@ class HexagonFlow:
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
         scheduled = {}
-        for kernel in packed_kernels(transformed):
-            schedule = schedule_dense if kernel.is_dense else schedule_conv2d
-            scheduled[kernel.name] = schedule(_primfunc(kernel))
+        # Layers that are alike share a kernel.
+        for kernel in {kernel.name: kernel for kernel in packed_kernels(transformed)}.values():
+            scheduled[kernel.name] = _schedule(kernel)
         shapes = {}
         for name in transformed.operators:
             operator = operator_kernel(transformed.mod[name])
@@ -67,9 +73,14 @@ class HexagonFlow:
         return {HEXAGON_PROGRAM: elf, HEXAGON_TWIN: without_vrmpy(elf)}
 
 
-def _instruction(layer: PlainLayer) -> str:
+def _instruction(kernel: PackedKernel) -> str:
+    """The form of vrmpy that a kernel accumulates with (docs/hexagon.md)."""
+    data, weight = kernel.parameters[:2]
+    if _is_depthwise(kernel) or (kernel.is_dense and takes_signed_weights(data.shape, weight.dtype)):
+        two_vectors = {("uint8", "uint8"): "vrmpyubv", ("int8", "int8"): "vrmpybv"}
+        return two_vectors.get((data.dtype, weight.dtype), "vrmpybusv")
     # Signed weights are shifted to unsigned, so the data, in the scalar register, decide.
-    return "vrmpyub" if layer.data_dtype == "uint8" else "vrmpybus"
+    return "vrmpyub" if data.dtype == "uint8" else "vrmpybus"
 
 
 def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
@@ -78,5 +89,18 @@ def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
     if kernel.is_dense:
         return dense_primfunc(data.shape, weight.shape, **dtypes)
     attributes = attributes_of(kernel.operator)
-    window = {name: attributes[name] for name in ("strides", "padding")}
-    return conv2d_primfunc(data.shape, weight.shape, **window, **dtypes)
+    window: dict[str, Any] = {name: tuple(attributes[name]) for name in ("strides", "padding", "dilation")}
+    if _is_depthwise(kernel):
+        return depthwise_primfunc(data.shape, tuple(attributes["kernel"]), **window, **dtypes)
+    return conv2d_primfunc(data.shape, weight.shape, **window, groups=attributes["groups"], **dtypes)
+
+
+def _schedule(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
+    if kernel.is_dense:
+        return schedule_dense(_primfunc(kernel))
+    schedule = schedule_depthwise if _is_depthwise(kernel) else schedule_conv2d
+    return schedule(_primfunc(kernel))
+
+
+def _is_depthwise(kernel: PackedKernel) -> bool:
+    return bool(kernel.operator.op.name == "bitexact.depthwise_conv2d")

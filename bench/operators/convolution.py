@@ -22,6 +22,7 @@ def conv2d(
     strides: Sequence[int] = (1, 1),
     padding: Sequence[int] = (0, 0, 0, 0),
     dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
     data_dtype: str = "",
     weight_dtype: str = "",
     out_dtype: str = "int32",
@@ -29,7 +30,8 @@ def conv2d(
     """Build a convolution with int32 accumulators, wrapped mod 2^32.
 
     The layouts split the axes N, C, H, W of data and output and O, I, H, W of the weight (`bench.layout`),
-    for instance NCHW32c with OIHW8i32o4i. `padding` is (top, left, bottom, right) in zeros.
+    for instance NCHW32c with OIHW8i32o4i. `padding` is (top, left, bottom, right) in zeros. The I of a
+    weight are the input channels of one of the `groups`.
     The output has as many channels as the packed weight, its padding included, and the factors of
     `out_layout` (the data's where None) must divide them. With `data_dtype` or `weight_dtype` "int4" or
     "uint4" that operand is int32 words of eight values along its last dimension (`bench.int4`).
@@ -44,6 +46,7 @@ def conv2d(
         strides=[int(step) for step in strides],
         padding=[int(width) for width in padding],
         dilation=[int(step) for step in dilation],
+        groups=int(groups),
         data_dtype=data_dtype,
         weight_dtype=weight_dtype,
         out_dtype=out_dtype,
@@ -69,10 +72,12 @@ def _infer(expression: Call) -> relax.TensorType:
         raise ValueError(f"bitexact.conv2d: out_dtype {attributes['out_dtype']!r} must be int32")
     image = logical_shape(layouts["data_layout"], operand_shape(expression, "data", data))
     kernel = logical_shape(layouts["kernel_layout"], operand_shape(expression, "weight", weight))
-    if image["C"] != kernel["I"]:
+    groups = int(attributes["groups"])
+    if groups < 1 or image["C"] != kernel["I"] * groups or kernel["O"] % groups:
         raise ValueError(
             f"bitexact.conv2d: data with C={image['C']} ({layouts['data_layout']}) meets a weight with "
             f"I={kernel['I']} ({layouts['kernel_layout']})"
+            + (f" in {groups} groups of its O={kernel['O']}" if groups != 1 else "")
         )
     strides, padding, dilation = (
         [int(value) for value in attributes[name]] for name in ("strides", "padding", "dilation")

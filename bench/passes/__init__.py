@@ -8,6 +8,7 @@ from bench.passes.graph_pack import graph_pack
 from bench.passes.layout_config import LayoutConfig
 from bench.passes.quantize import quantize, quantize_input
 from bench.passes.recast import recast
+from bench.passes.vrmpy_legalize import vrmpy_legalize
 
 __all__ = [
     "LayoutConfig",
@@ -19,4 +20,5 @@ __all__ = [
     "quantize",
     "quantize_input",
     "recast",
+    "vrmpy_legalize",
 ]

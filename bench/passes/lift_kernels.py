@@ -41,7 +41,12 @@ def is_packed_operator(value: relax.Expr) -> bool:
         return False
     if value.op.name == "relax.nn.conv2d":
         return bool(Layout.parse(str(value.attrs.kernel_layout)).factors)
-    return value.op.name in ("bitexact.conv2d", "bitexact.dense", "bitexact.batch_matmul")
+    return value.op.name in (
+        "bitexact.conv2d",
+        "bitexact.depthwise_conv2d",
+        "bitexact.dense",
+        "bitexact.batch_matmul",
+    )
 
 
 def bindings_of(function: relax.Function) -> list[relax.VarBinding]:

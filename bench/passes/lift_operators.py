@@ -20,8 +20,9 @@ Group = Callable[[relax.VarBinding, Sequence[relax.VarBinding]], int]
 def lift_operators(mod: tvm.IRModule, group: Group) -> tuple[tvm.IRModule, tuple[str, ...]]:
     """Move operators of ``main`` to private functions; what has been lifted before stays as it is.
 
-    Returns the module and the names of the new functions. Their parameters are all tensors that the
-    operators read, constants too, each constant with as many dimensions as the result and at least one.
+    Returns the module and the names of the new functions; operators that are alike share one. Their
+    parameters are all tensors that the operators read, constants too, each constant with as many dimensions
+    as the result and at least one.
     """
     main = mod["main"]
     bindings = bindings_of(main)
@@ -54,7 +55,7 @@ def lift_operators(mod: tvm.IRModule, group: Group) -> tuple[tvm.IRModule, tuple
                 new[members[-1].var] = builder.emit(call, members[-1].var.name)
             output = builder.emit_output(_renamed(main.body.body, new, kept), "output")
         builder.emit_func_output(output)
-    return builder.finalize(), tuple(names)
+    return builder.finalize(), tuple(dict.fromkeys(names))
 
 
 def _count(binding: relax.VarBinding, bindings: Sequence[relax.VarBinding], start: int, group: Group) -> int:

@@ -1,50 +1,95 @@
 """Hexagon: convolutions to NCHW32c with weights OIHW8i32o4i, dense layers to NC with NC32n4c (PR #12911).
 
 Input channels are padded to a multiple of 4 (one vrmpy sums four products), output channels to 32 (one
-vrmpy has 32 lanes). Data with fewer than 32 channels that is packed here first takes the smaller block.
+vrmpy has 32 lanes). Data with fewer than 32 channels that is packed here first takes the smaller block. A
+depthwise convolution has the taps of a row side by side (`bench.operators.depthwise`); of other groups,
+those that share a block of 32 channels become one, with zeros between them.
+
+The kernels take signed and unsigned data and weights as they are, and compensate inside.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from tvm import relax
 
 from bench.layout import Layout
 from bench.operators.convolution import conv2d
 from bench.operators.dense import dense
+from bench.operators.depthwise import depthwise_conv2d, pack_taps
 from bench.passes.packing import GraphPacker, Packed, pack_weight
 from bench.passes.plain_layer import PlainLayer, plain_layer
+from bench.passes.vta.grouped import blocked_groups
 
 LANES, PRODUCTS = 32, 4
 OUT_LAYOUT = f"NCHW{LANES}c"
+BYTES = ("int8", "uint8")
 
 
 def pack_vrmpy(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:
     """Rewrite one layer; a :data:`bench.passes.packing.LayerRewrite`."""
-    layer = plain_layer(call)
+    layer = plain_layer(call, packer.constants)
     if layer is None:
         return None
-    reason = layer.why_not(data_dtypes=("uint8",), weight_dtypes=("int8", "uint8"))
+    reason = layer.why_not(data_dtypes=BYTES, weight_dtypes=BYTES, dilated=True, grouped=True)
     if reason:
         return reason
-    return _convolution(packer, var, layer) if layer.operator == "conv2d" else _dense(packer, var, layer)
+    if layer.operator == "dense":
+        return _dense(packer, var, layer)
+    if is_depthwise(layer):
+        return _depthwise(packer, var, layer)
+    return _convolution(packer, var, layer)
+
+
+def is_depthwise(layer: PlainLayer) -> bool:
+    """Whether each output channel has one input channel of its own."""
+    channels = layer.data_shape[1]
+    return layer.operator == "conv2d" and layer.groups == channels == layer.weight_shape[0] > 1
 
 
 def _convolution(packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
-    assert layer.weight is not None
+    weight = layer.weight
+    assert weight is not None
     channels = layer.data_shape[1]
     block = LANES
-    if channels < LANES and not packer.is_packed(layer.data):
+    if channels < LANES and layer.groups == 1 and not packer.is_packed(layer.data):
         block = -(-channels // PRODUCTS) * PRODUCTS
     data_layout = f"NCHW{block}c"
     data = packer.packed(layer.data, data_layout, axes="NCHW", multiples={})
+    groups = 1
+    if layer.groups > 1:
+        weight, groups = blocked_groups(
+            weight,
+            groups=layer.groups,
+            channels=range(channels),
+            inputs=data.extents["C"],
+            block=LANES,
+        )
     kernel_layout = f"OIHW{block // PRODUCTS}i{LANES}o{PRODUCTS}i"
-    weight = pack_weight(layer.weight, kernel_layout, axes="OIHW", extents={"I": data.extents["C"]})
+    extents = {"I": data.extents["C"] // groups}
     convolution = conv2d(
         data.var,
-        weight,
+        pack_weight(weight, kernel_layout, axes="OIHW", extents=extents),
         data_layout=data_layout,
         kernel_layout=kernel_layout,
         out_layout=OUT_LAYOUT,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=groups,
+    )
+    return Packed(packer.emit(var.name, convolution), Layout.parse(OUT_LAYOUT), "NCHW", layer.result_shape)
+
+
+def _depthwise(packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
+    assert layer.weight is not None
+    data = packer.packed(layer.data, OUT_LAYOUT, axes="NCHW", multiples={})
+    more = data.extents["C"] - layer.weight_shape[0]
+    weight = np.pad(layer.weight, ((0, more), (0, 0), (0, 0), (0, 0)))
+    convolution = depthwise_conv2d(
+        data.var,
+        relax.const(pack_taps(weight, dilation=layer.dilation[1])),
+        kernel=layer.weight_shape[2:],
         strides=layer.strides,
         padding=layer.padding,
         dilation=layer.dilation,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
 from bench.compare.mismatch import BETWEEN_GRAPHS, Mismatch
 from bench.compare.operands import Operands
 from bench.compare.smallest import SmallestOperands
-from bench.compare.verdict import Verdict
+from bench.compare.verdict import LayerVerdict, Verdict
 
 LISTED_PRODUCTS = 8
 LISTED_FINDINGS = 5
@@ -44,36 +44,47 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     return tabulate(rows, headers=headers, colalign=alignment, disable_numparse=True)
 
 
+Column = Callable[[LayerVerdict], str]
+
+
 def layer_table(verdict: Verdict) -> str:
-    """One row for each convolution and dense layer of one verdict."""
-    rows = [
-        [
-            layer.name,
-            layer.operator,
-            layer.shapes,
-            layer.instruction or "-",
-            "-" if layer.count is None else f"{layer.count:,}",
-            layer.verdict or "-",
-            layer.why_not or "",
-        ]
-        for layer in verdict.layers
-    ]
-    headers = [
-        "layer",
-        "operator",
-        "data * weight, stride, padding",
-        "instruction",
-        "count",
-        "verdict",
-        "why not",
-    ]
-    if not any(layer.why_not for layer in verdict.layers):
-        headers.pop()
-        rows = [row[:-1] for row in rows]
+    """One row for each convolution and dense layer of one verdict.
+
+    Where the device counts packets, as Hexagon does, also how many there are for each vrmpy, for a layer and
+    for all convolutions together.
+    """
+    columns: dict[str, Column] = {
+        "layer": lambda layer: layer.name,
+        "operator": lambda layer: layer.operator,
+        "data * weight, stride, padding": lambda layer: layer.shapes,
+        "instruction": lambda layer: layer.instruction or "-",
+        "count": lambda layer: "-" if layer.count is None else f"{layer.count:,}",
+    }
+    counted = [layer for layer in verdict.layers if "packets" in layer.counters and layer.count]
+    if counted:
+        columns["packets"] = lambda layer: f"{layer.counters['packets']:,}" if layer in counted else "-"
+        columns["per vrmpy"] = lambda layer: f"{packets_per_count([layer]):.2f}" if layer in counted else "-"
+    columns["verdict"] = lambda layer: layer.verdict or "-"
+    if any(layer.why_not for layer in verdict.layers):
+        columns["why not"] = lambda layer: layer.why_not or ""
     if any(layer.schedule not in (None, "default") for layer in verdict.layers):
-        headers.append("schedule")
-        rows = [[*row, layer.schedule or "-"] for row, layer in zip(rows, verdict.layers, strict=True)]
-    return tabulate(rows, headers=headers, disable_numparse=True)
+        columns["schedule"] = lambda layer: layer.schedule or "-"
+    rows = [[column(layer) for column in columns.values()] for layer in verdict.layers]
+    table = tabulate(rows, headers=list(columns), disable_numparse=True)
+    convolutions = [layer for layer in counted if layer.operator == "conv2d"]
+    if not convolutions:
+        return table
+    packets = sum(layer.counters["packets"] for layer in convolutions)
+    vrmpy = sum(layer.count or 0 for layer in convolutions)
+    return (
+        f"{table}\nall convolutions: {packets:,} packets for {vrmpy:,} vrmpy, "
+        f"{packets_per_count(convolutions):.3f} per vrmpy"
+    )
+
+
+def packets_per_count(layers: Sequence[LayerVerdict]) -> float:
+    """Packets of some layers, all that their kernels execute, per tensor instruction of theirs."""
+    return sum(layer.counters["packets"] for layer in layers) / sum(layer.count or 0 for layer in layers)
 
 
 def details(verdict: Verdict) -> str:

@@ -100,13 +100,19 @@ def schedule_dense(primfunc: PrimFunc) -> PrimFunc:
     return _write(**described(primfunc, "dense"))
 
 
+def takes_signed_weights(data_shape: Sequence[int], weight_dtype: str) -> bool:
+    """Whether the weights of a dense layer on data (M, K) are signed and multiplied as they are."""
+    rows, inputs = data_shape
+    # The sum of a row takes as many vrmpy as one block of outputs where it has less than one vector of data.
+    return is_compensated(weight_dtype) and (rows <= _FEW_ROWS or inputs // 4 < WORDS)
+
+
 def _write(
     *, data_shape: tuple[int, int], weight_shape: tuple[int, ...], data_dtype: str, weight_dtype: str
 ) -> PrimFunc:
     rows, (out_blocks, words) = data_shape[0], weight_shape[:2]
     signed = is_compensated(weight_dtype)
-    # The sum of a row takes as many vrmpy as one block of outputs where it has less than one vector of data.
-    direct = signed and (rows <= _FEW_ROWS or words < WORDS)
+    direct = takes_signed_weights(data_shape, weight_dtype)
     multiply = multiply_add_signed if direct else multiply_add
     with LoopNest() as nest:
         data, weight, out = nest.tensors(

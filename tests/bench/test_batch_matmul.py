@@ -14,6 +14,7 @@ from bench.flows.flow import Unsupported, flow_for
 from bench.flows.kernel import packed_kernels
 from bench.flows.tensorcore import TensorCoreFlow
 from bench.flows.tensorcore_epilogue import epilogue_of
+from bench.int4 import HELD, limits
 from bench.operators import batch_matmul, requantize
 from kernels.tensorcore.epilogue import Bias, Requantize
 from tests.bench.integer_graphs import dense, full_range, module_of
@@ -75,6 +76,28 @@ def test_products_are_exact(device: str) -> None:
     verdict = bench.run(*products((3, 5, 17, 9)), "tensorcore", device)
     assert (verdict.verdict, verdict.reason, verdict.mismatch) == ("exact", None, None)
     assert device == "host" or verdict.layers[0].count == 3 * 1 * 2
+
+
+@pytest.mark.parametrize(
+    ("pair", "instruction"),
+    [(("int4", "int4"), "wmma.mma m8n8k32 s4"), (("uint4", "int4"), "mma.sync m16n8k64 u4·s4")],
+    ids=["int4·int4", "uint4·int4"],
+)
+def test_products_of_four_bits(pair: tuple[str, str], instruction: str) -> None:
+    rng = np.random.default_rng(2)
+    inputs = [
+        rng.integers(*limits(dtype), shape, endpoint=True).astype(HELD[dtype])
+        for dtype, shape in zip(pair, ((2, 5, 40), (2, 40, 9)), strict=True)
+    ]
+
+    def build(emit, x, y):  # type: ignore[no-untyped-def]
+        x, y = emit("x4", op.astype(x, pair[0])), emit("y4", op.astype(y, pair[1]))
+        return emit("product", op.matmul(x, y, out_dtype="int32"))
+
+    module = module_of({n: (v.shape, v.dtype.name) for n, v in zip("xy", inputs, strict=True)}, build)
+    assert check(module, inputs).report[0].instruction == instruction
+    verdict = bench.run(module, inputs, "tensorcore")
+    assert (verdict.verdict, verdict.reason, verdict.mismatch) == ("exact", None, None)
 
 
 def attention() -> tvm.IRModule:

@@ -8,13 +8,15 @@ from tvm import relax
 from bench import transform
 from bench.flows.flow import Unsupported
 from bench.passes.lift_kernels import bindings_of
-from tests.bench.integer_graphs import ConvCase, convolution, dense, module_of
+from tests.bench.integer_graphs import ConvCase, convolution, dense, four_bit_convolution, module_of
 
 TAKEN = [
     ("tensorcore", "int8", "int8", "fixed", "wmma.mma m8n32k16 s8"),
     ("tensorcore", "uint8", "uint8", "fixed", "wmma.mma m8n32k16 u8"),
     ("hexagon", "uint8", "int8", "fixed", "vrmpyub"),
     ("hexagon", "uint8", "uint8", "fixed", "vrmpyub"),
+    ("hexagon", "int8", "int8", "fixed", "vrmpybus"),
+    ("hexagon", "int8", "uint8", "fixed", "vrmpybus"),
     ("vta", "int8", "int8", "pow2", "GEMM"),
 ]
 
@@ -34,8 +36,6 @@ def test_a_layer_names_its_instruction(
 
 REFUSED = [
     ("tensorcore", ConvCase(inputs=6, outputs=6, groups=2), "int8", "fixed", "it has 2 groups"),
-    ("hexagon", ConvCase(inputs=6, outputs=6, groups=2), "uint8", "fixed", "it has 2 groups"),
-    ("hexagon", ConvCase(dilation=(2, 2)), "uint8", "fixed", "its dilation is (2, 2)"),
     ("vta", ConvCase(dilation=(2, 2)), "int8", "pow2", "its dilation is (2, 2)"),
 ]
 
@@ -56,7 +56,7 @@ def test_a_layer_that_is_not_taken_says_why_and_stays(
 
 UNSUPPORTED = [
     ("tensorcore", convolution(ConvCase(), weight_dtype="int16"), "conv1, conv2: its weight is int16"),
-    ("hexagon", convolution(ConvCase()), "its data is int8; the kernel takes uint8"),
+    ("hexagon", four_bit_convolution(ConvCase()), "its data is int4; the kernel takes int8 or uint8"),
     ("vta", convolution(ConvCase()), "bitexact.requantize follows"),
     ("vta", dense(2, 8, 4), "its int32 result is used"),
 ]

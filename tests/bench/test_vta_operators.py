@@ -127,6 +127,15 @@ def dilated(g: Graph, data):  # type: ignore[no-untyped-def]
     return layer(g, g.emit("pool", pool), "last")
 
 
+def image_added(g: Graph, data):  # type: ignore[no-untyped-def]
+    """A constant with a value for each pixel."""
+    total = g.emit("total", relax.op.add(wide(g, layer(g, data, "first")), g.constant((20, 7, 6))))
+    return layer(g, g.int8(total, "added"), "last")
+
+
+NO_CHAIN = "it is in no chain from int8 to int8 with numbers, values a channel or int8 tensors"
+
+
 @pytest.mark.parametrize(
     ("build", "kernels", "reasons"),
     [
@@ -135,9 +144,14 @@ def dilated(g: Graph, data):  # type: ignore[no-untyped-def]
             ("pool_kernel",),
             {"twice": "VTA has no kernel of repeat", "both": "VTA has no kernel of concat"},
         ),
+        (
+            image_added,
+            (),
+            dict.fromkeys(("wide", "total", "added_shifted", "added_clipped", "added"), NO_CHAIN),
+        ),
         (dilated, (), {"pool": "VTA's pooling has neither dilation nor ceil_mode"}),
     ],
-    ids=["no-kernel", "dilation"],
+    ids=["no-kernel", "constant", "dilation"],
 )
 def test_what_vta_cannot_run_stays_on_the_host_with_the_reason(  # type: ignore[no-untyped-def]
     build, kernels: tuple[str, ...], reasons: dict[str, str]

@@ -95,7 +95,7 @@ def _up_to_store(
         if _is_store(member):
             return [*members, member]
         side = graph.side(member, last)
-        if not _is_step(member) and not side:
+        if not side and not (_is_step(member) and _has_place(member)):
             return ()
         # A tensor has one place in a program, and one shift.
         if side and side[0].value.args[0] in sources:
@@ -104,6 +104,13 @@ def _up_to_store(
         members += [*side, member]
         last = member
     return ()
+
+
+def _has_place(step: relax.VarBinding) -> bool:
+    """Whether the constants of a step on packed tensors are one number or one value a channel."""
+    shape = tuple(int(extent) for extent in step.var.ty.shape)
+    channels = (shape[1], *(1,) * (len(shape) - 4), *shape[-2:])
+    return all(constant.size == 1 or constant.shape == channels for constant in _constants(step.value))
 
 
 class _Graph:
