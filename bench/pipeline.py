@@ -111,7 +111,15 @@ class _Run:
         self.progress("passes")
         transformed = self.flow.transform(self.mod)
         verdict.layers = [
-            LayerVerdict(layer.name, layer.operator, layer.shapes, layer.instruction, why_not=layer.why_not)
+            LayerVerdict(
+                layer.name,
+                layer.operator,
+                layer.shapes,
+                layer.instruction,
+                why_not=layer.why_not,
+                # The host runs kernels as plain code, without a schedule.
+                schedule=None if device == "host" else layer.schedule,
+            )
             for layer in transformed.report
         ]
         self.progress("NumPy: integer graph")

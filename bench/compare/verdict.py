@@ -27,7 +27,8 @@ class LayerVerdict:
 
     ``count`` is the number of tensor instructions that the device executed for it (None where it does not
     count). ``counters`` are all that the device counted for it. ``verdict`` is None where the run ended
-    before the layer.
+    before the layer. ``schedule`` is ``default``, or says that a tuning record gave the schedule of its
+    kernel; None where a kernel has but one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LayerVerdict:
     why_not: str | None = None
     verdict: str | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    schedule: str | None = None
 
 
 @dataclass

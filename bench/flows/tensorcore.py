@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tvm
@@ -15,11 +17,13 @@ from bench.flows.tensorcore_epilogue import epilogue_chain, epilogue_of
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.int4 import HELD, PER_WORD
+from bench.lowering import BuildError
 from bench.machine_files import LAUNCHES
 from bench.passes.hwnc import HwncPack
 from bench.passes.legal_shapes import LEGAL
 from bench.passes.lift_kernels import absorb_nothing
 from bench.passes.plain_layer import PlainLayer
+from bench.tuning.records import Record, Records, default_folder
 from kernels.tensorcore.batch_matmul import batch_matmul_primfunc
 from kernels.tensorcore.conv2d import conv2d_primfunc
 from kernels.tensorcore.dense import dense_primfunc
@@ -37,35 +41,67 @@ class TensorCoreFlow:
     data_dtype = "int8"
     overrides = wmma.OVERRIDES
 
-    def __init__(self, *, extra_macs_limit: float | None = None, fuse: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        extra_macs_limit: float | None = None,
+        fuse: bool = True,
+        tuning: str | Path | None = None,
+    ) -> None:
         """`extra_macs_limit`: what padding may cost (:class:`bench.passes.hwnc.HwncPack`); None: anything.
 
         `fuse`: whether a kernel computes what follows its layer as well; if not, the host does, and every
-        accumulator can be compared.
+        accumulator can be compared. `tuning`: the folder of the records that kernels take their tilings from
+        (:mod:`bench.tuning`); None: :func:`bench.tuning.records.default_folder`; empty: every kernel has its
+        default tiling.
         """
+        folder = default_folder() if tuning is None else tuning
+        self._records = Records(Path(folder) if folder else None)
         self._rewrite = HwncPack(extra_macs_limit=extra_macs_limit)
         self._absorb = epilogue_chain if fuse else absorb_nothing
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
-        """HWNC layouts, padded to the tile; each layer with what its kernel computes behind it."""
-        return pack_and_lift(
+        """HWNC layouts, padded to the tile; each layer with what its kernel computes behind it.
+
+        The report says which layers have a tuning record. Raises BuildError for a database of records that
+        cannot be read.
+        """
+        transformed = pack_and_lift(
             mod,
             target=self.target,
             rewrite=self._rewrite,
-            generate=_primfunc,
+            generate=primfunc,
             instruction=_instruction,
             absorb=self._absorb,
         )
+        tuned = {
+            kernel.name: f"tuned, cost {record.cost:,.0f}"
+            for kernel in packed_kernels(transformed)
+            if (record := self._record(primfunc(kernel)))
+        }
+        report = [
+            replace(layer, schedule=tuned.get(layer.kernel, "default") if layer.kernel else None)
+            for layer in transformed.report
+        ]
+        return replace(transformed, report=tuple(report))
+
+    def _record(self, function: tvm.tirx.PrimFunc) -> Record | None:
+        try:
+            return self._records.find(function)
+        except ValueError as error:
+            raise BuildError(str(error)) from error
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
-        return {kernel.name: _primfunc(kernel) for kernel in packed_kernels(transformed)}
+        return {kernel.name: primfunc(kernel) for kernel in packed_kernels(transformed)}
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
-        """``NAME.ptx`` for each kernel, and how each is launched."""
+        """``NAME.ptx`` for each kernel, scheduled as its record says if it has one; and all launches."""
         scheduled = {}
         for kernel in packed_kernels(transformed):
-            scheduled[kernel.name] = schedule_product(_primfunc(kernel))
+            function = primfunc(kernel)
+            record = self._record(function)
+            scheduled[kernel.name] = schedule_product(function, tiling=record.tiling if record else None)
         return self.compile(scheduled)
 
     def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
@@ -91,7 +127,8 @@ def _element(dtype: str) -> str:
     return dtype.replace("uint", "u").replace("int", "s")
 
 
-def _primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
+def primfunc(kernel: PackedKernel) -> tvm.tirx.PrimFunc:
+    """The function of a kernel before scheduling. Raises ValueError for a layer that has no kernel."""
     data, weight = kernel.parameters[:2]
     attributes = attributes_of(kernel.operator)
     dtype = attributes.get("data_dtype") or data.dtype

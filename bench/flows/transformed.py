@@ -14,7 +14,8 @@ class Layer:
 
     ``instruction`` is the accelerator's instruction that computes it, or None; then ``why_not`` says why it
     stays on the host. ``kernel`` is the private function of the transformed module that holds a tensorised
-    layer; ``result`` is the binding of ``main`` that receives its result.
+    layer; ``result`` is the binding of ``main`` that receives its result. ``schedule`` says where the
+    schedule of its kernel comes from, of a target that has more than one.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Layer:
     result: str
     instruction: str | None = None
     kernel: str | None = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ def layer_table(verdict: Verdict) -> str:
     columns["verdict"] = lambda layer: layer.verdict or "-"
     if any(layer.why_not for layer in verdict.layers):
         columns["why not"] = lambda layer: layer.why_not or ""
+    if any(layer.schedule not in (None, "default") for layer in verdict.layers):
+        columns["schedule"] = lambda layer: layer.schedule or "-"
     rows = [[column(layer) for column in columns.values()] for layer in verdict.layers]
     table = tabulate(rows, headers=list(columns), disable_numparse=True)
     convolutions = [layer for layer in counted if layer.operator == "conv2d"]

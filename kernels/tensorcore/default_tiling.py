@@ -7,6 +7,7 @@ tensor instruction, bytes of global memory over those that must move, and blocks
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
@@ -147,16 +148,22 @@ def _finishing(tiling: Tiling, problem: Problem) -> float:
     return rows * -(-items // WARP) * (FINISHING * channels + STAGING)
 
 
-@cache
-def default_tiling(problem: Problem) -> Tiling:
-    """Choose a tiling for any extents, the cheapest by the estimates of this module.
+@dataclass(frozen=True)
+class Estimate:
+    """A tiling and what the estimates of this module say it costs; only their order has a meaning."""
+
+    cost: float
+    tiling: Tiling
+
+
+def estimates(problem: Problem) -> Iterator[Estimate]:
+    """List the tilings among which the default is chosen, in no order.
 
     Accumulators take up to 64 registers of a thread, a block has up to 16 warps, its operands lie in
-    static shared memory. Raises ValueError where not even one tile fits.
+    static shared memory.
     """
     extents, tile = problem.extents, problem.tile
     least = compulsory_bytes(problem)
-    best: tuple[float, Tiling] | None = None
     stagings = list(_stagings(extents))
     for shares in _shares(extents, max(1, ACCUMULATORS * WARP // (tile.m * tile.n))):
         for staging in stagings:
@@ -168,8 +175,16 @@ def default_tiling(problem: Problem) -> Tiling:
                 + (global_bytes(tiling, problem) / least / BYTES) ** 2
                 + IDLE * max(0.0, 1 - blocks(tiling, extents) / BLOCKS)
             )
-            if best is None or cost < best[0]:
-                best = (cost, tiling)
+            yield Estimate(cost, tiling)
+
+
+@cache
+def default_tiling(problem: Problem) -> Tiling:
+    """Choose a tiling for any extents, the cheapest by the estimates of this module.
+
+    Raises ValueError where not even one tile fits.
+    """
+    best = min(estimates(problem), key=lambda estimate: estimate.cost, default=None)
     if best is None:
         raise ValueError(f"no tiling of {problem} fits {MAX_SHARED_BYTES} bytes of shared memory")
-    return best[1]
+    return best.tiling

@@ -18,7 +18,7 @@ from kernels.tensorcore.default_tiling import default_tiling
 from kernels.tensorcore.intrinsics import Intrinsics, intrinsics
 from kernels.tensorcore.operands import is_packed, per_item
 from kernels.tensorcore.problem import Problem
-from kernels.tensorcore.product import problem_of
+from kernels.tensorcore.product import DTYPE, OUT_DTYPE, problem_of
 from kernels.tensorcore.ptx import OWN_STORAGE
 from kernels.tensorcore.tiling import WARP, Tiling, result_alignment
 
@@ -44,11 +44,18 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     Raises ValueError if a given tiling does not divide the layer.
     """
     problem = problem_of(func)
-    tiling = tiling or default_tiling(problem)
+    sch = Schedule(func)
+    apply_tiling(sch, problem, tiling or default_tiling(problem))
+    return scheduled_function(sch.mod["main"])
+
+
+def apply_tiling(sch: Schedule, problem: Problem, tiling: Tiling) -> None:
+    """Take a schedule of a described layer through all steps that a tiling asks for.
+
+    Raises ValueError, before the first step, if the tiling does not divide the layer.
+    """
     tiling.check(problem)
     instruction = intrinsics(problem.tile, problem.dtype, problem.weight_dtype)
-
-    sch = Schedule(func)
     packed, product, out = (sch.get_sblock(name) for name in ("packed", "product", "out"))
     output = _bind_output(sch, _output_loops(sch, out, problem), tiling)
 
@@ -95,12 +102,20 @@ def schedule_product(func: tirx.PrimFunc, *, tiling: Tiling | None = None) -> ti
     if staged:
         # Left to NVRTC: TVM allocates what is inside a loop once for each turn that it writes out.
         sch.annotate(output.unrolled[0], "pragma_unroll_explicit", 0)
-    # TVM 0.27 lets buffers share memory whose types differ, and then refuses to take a pointer to it.
-    own_storage = problem.fused and not is_packed(problem.dtype)
-    if tiling.auto_unroll_max_step and not own_storage:
+    if tiling.auto_unroll_max_step and not _own_storage(fused=problem.fused, dtype=problem.dtype):
         sch.annotate(output.block, "pragma_auto_unroll_max_step", tiling.auto_unroll_max_step)
         sch.annotate(output.block, "pragma_unroll_explicit", 1)
-    return sch.mod["main"].with_attr(OWN_STORAGE, own_storage)
+
+
+def scheduled_function(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Say of a function that `apply_tiling` has scheduled how it is to be compiled."""
+    fused, dtype = OUT_DTYPE in func.attrs, str(func.attrs[DTYPE])
+    return func.with_attr(OWN_STORAGE, _own_storage(fused=fused, dtype=dtype))
+
+
+def _own_storage(*, fused: bool, dtype: str) -> bool:
+    # TVM 0.27 lets buffers share memory whose types differ, and then refuses to take a pointer to it.
+    return fused and not is_packed(dtype)
 
 
 def _output_loops(sch: Schedule, out: Block, problem: Problem) -> list[Loop]:

@@ -1,0 +1,1 @@
+"""Tuning of tensor-core kernels: TVM's MetaSchedule searches, the PTX machine measures."""

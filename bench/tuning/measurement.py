@@ -1,0 +1,155 @@
+"""How MetaSchedule builds and measures a candidate: TVM and NVRTC to PTX, the PTX machine with its checks.
+
+What is measured are no seconds but a cost that the machine counts, the same on every run:
+
+    warp instructions + SECTOR * sectors of global memory + bank conflicts
+
+A multiprocessor issues a warp instruction, or serves a transaction of shared memory, in one cycle of a
+scheduler. A sector costs as many as an A100 issues in the time in which its L2 cache delivers one: 108
+multiprocessors with four schedulers at 1.41 GHz, and some 4.9 TB/s in sectors of 32 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule
+
+from bench.tuning.layer import TunedLayer
+from kernels.tensorcore.ptx import PtxKernel, compile_ptx
+from kernels.tensorcore.schedule import scheduled_function
+from simulators import ptx
+
+SECTOR = 4
+FILE = "candidate.json"
+
+Compile = Callable[[tvm.tirx.PrimFunc], PtxKernel]
+
+
+def cost_of(counters: Mapping[str, int]) -> int:
+    """What a run costs, in cycles of a scheduler (see the module)."""
+    return (
+        counters["warp_instructions"]
+        + SECTOR * (counters["global_load_sectors"] + counters["global_store_sectors"])
+        + counters["shared_bank_conflicts"]
+    )
+
+
+def compile_candidate(scheduled: tvm.tirx.PrimFunc) -> PtxKernel:
+    """A scheduled function to PTX."""
+    return compile_ptx(scheduled_function(scheduled), name="candidate")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of one candidate: its counters, or why it has none that count.
+
+    ``wrong`` says that it was built and ran, and its result or its accesses to memory were wrong.
+    """
+
+    counters: Mapping[str, int] = field(default_factory=dict)
+    failure: str | None = None
+    wrong: bool = False
+
+
+@derived_object
+class Builder(meta_schedule.builder.PyBuilder):
+    """Builds each candidate to a file with its PTX and its launch."""
+
+    def __init__(self, folder: Path, build: Compile) -> None:
+        super().__init__()
+        self.folder = folder
+        self.compile = build
+        self.count = 0
+
+    def build(
+        self, build_inputs: Sequence[meta_schedule.builder.BuilderInput]
+    ) -> list[meta_schedule.builder.BuilderResult]:
+        """MetaSchedule's call."""
+        return [self._build(each.mod["main"]) for each in build_inputs]
+
+    def _build(self, function: tvm.tirx.PrimFunc) -> meta_schedule.builder.BuilderResult:
+        self.count += 1
+        path = self.folder / str(self.count) / FILE
+        try:
+            kernel = self.compile(function)
+        except Exception as error:  # whatever TVM or NVRTC raises, the candidate has no kernel
+            return meta_schedule.builder.BuilderResult(None, f"{type(error).__name__}: {error}")
+        path.parent.mkdir()
+        path.write_text(json.dumps(kernel.to_dict()))
+        return meta_schedule.builder.BuilderResult(str(path), None)
+
+
+@derived_object
+class _Done(meta_schedule.runner.PyRunnerFuture):
+    """A measurement that is there already."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        super().__init__()
+        self.measurement = measurement
+
+    def done(self) -> bool:
+        """MetaSchedule's call."""
+        return True
+
+    def result(self) -> meta_schedule.runner.RunnerResult:
+        """MetaSchedule's call: the cost takes the place of seconds."""
+        if self.measurement.failure:
+            return meta_schedule.runner.RunnerResult(None, self.measurement.failure)
+        return meta_schedule.runner.RunnerResult([float(cost_of(self.measurement.counters))], None)
+
+
+@derived_object
+class Runner(meta_schedule.runner.PyRunner):
+    """Runs each candidate on the PTX machine and compares its result with that of NumPy.
+
+    ``measurements`` are by the path of the candidate's file, for those who want more than the cost.
+    """
+
+    def __init__(self, layer: TunedLayer, measurements: dict[str, Measurement]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.measurements = measurements
+
+    def run(self, runner_inputs: Sequence[meta_schedule.runner.RunnerInput]) -> list[_Done]:
+        """MetaSchedule's call."""
+        futures = []
+        for each in runner_inputs:
+            path = str(each.artifact_path)
+            kernel = PtxKernel.from_dict(json.loads(Path(path).read_text()))
+            self.measurements[path] = measure(kernel, self.layer)
+            futures.append(_Done(self.measurements[path]))
+        return futures
+
+
+def measure(kernel: PtxKernel, layer: TunedLayer) -> Measurement:
+    """Run a kernel on a layer's operands, with all checks, and compare."""
+    out = np.full(layer.expected.shape, 0x5A, layer.expected.dtype)
+    buffers = dict(zip(kernel.parameters, (*layer.operands, out), strict=True))
+    try:
+        report = ptx.parse(kernel.text).launch(
+            kernel.entry, kernel.grid, kernel.block, kernel.in_kernel_order(buffers)
+        )
+    except ptx.PtxError as error:
+        return Measurement(failure=f"{type(error).__name__}: {error}", wrong=True)
+    differing = np.argwhere(out != layer.expected)
+    if len(differing):
+        first = tuple(int(index) for index in differing[0])
+        return Measurement(
+            report.counters,
+            f"{len(differing)} of {out.size} elements differ, first at {list(first)}: "
+            f"{out[first]} and not {layer.expected[first]}",
+            wrong=True,
+        )
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if errors:
+        return Measurement(
+            report.counters, f"{errors[0].kind} at {errors[0].where}: {errors[0].message}", wrong=True
+        )
+    return Measurement(report.counters)

@@ -1,0 +1,334 @@
+"""Tuning: the search is MetaSchedule's, every candidate is checked, and later runs take the records."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tvm.s_tir import Schedule
+from tvm_ffi import structural_equal
+
+from bench.cli import main
+from bench.flows.kernel import packed_kernels
+from bench.flows.tensorcore import TensorCoreFlow, primfunc
+from bench.passes.quantize import quantize, quantize_input
+from bench.pipeline import run
+from bench.reports.tuning import instructions, traffic
+from bench.tuning import records
+from bench.tuning.layer import TunedLayer, convolution_layer, network_layers
+from bench.tuning.measurement import compile_candidate, cost_of, measure
+from bench.tuning.records import Records, open_database
+from bench.tuning.search import Tuning, tune
+from bench.workloads import load
+from kernels.tensorcore.conv2d import schedule_conv2d
+from kernels.tensorcore.default_tiling import default_tiling
+from kernels.tensorcore.design_space import KNOBS, draw_tiling, tiling_of, with_tiling
+from kernels.tensorcore.faults import swap_fragment_registers
+from kernels.tensorcore.product import problem_of
+from kernels.tensorcore.ptx import PtxKernel
+from kernels.tensorcore.schedule import scheduled_function
+
+SMALL = (8, 64, 4, 64, 3, 1, 1)
+
+
+def small_layer(dtype: str = "int4") -> TunedLayer:
+    return convolution_layer(*SMALL, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[TunedLayer, Path, Tuning]:
+    folder = tmp_path_factory.mktemp("records")
+    layer = small_layer()
+    return layer, folder, tune(layer, database=folder, trials=4, seed=3)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4"])
+def test_every_draw_of_the_space_is_legal_and_in_the_trace(dtype: str) -> None:
+    function = convolution_layer(8, 64, 6, 64, 3, 1, 1, dtype=dtype).function
+    problem = problem_of(function)
+    drawn = set()
+    for seed in range(1, 41):
+        schedule = Schedule(function, seed=seed)
+        tiling = draw_tiling(schedule, problem)
+        tiling.check(problem)
+        assert tiling_of(schedule.trace) == tiling
+        drawn.add(tiling)
+    assert len(drawn) > 20
+    for name in KNOBS:
+        if name not in ("block_row_warps", "warp_row_tiles"):  # one tile of the batch cannot be divided
+            assert len({getattr(tiling, name) for tiling in drawn}) > 1, name
+
+
+def test_the_trace_of_another_schedule_has_no_tiling() -> None:
+    schedule = Schedule(small_layer().function)
+    with pytest.raises(ValueError, match="the trace has 0 decisions; a tiling has 17 knobs"):
+        tiling_of(schedule.trace)
+
+
+def test_the_same_seed_finds_the_same(tuned: tuple[TunedLayer, Path, Tuning], tmp_path: Path) -> None:
+    layer, _, first = tuned
+    assert len(first.trials) == 4
+    assert tune(layer, database=tmp_path / "same", trials=4, seed=3) == first
+    other = tune(layer, database=tmp_path / "other", trials=4, seed=4)
+    assert [trial.tiling for trial in other.trials] != [trial.tiling for trial in first.trials]
+
+
+def test_the_best_is_the_cheapest_and_never_dearer_than_the_default(
+    tuned: tuple[TunedLayer, Path, Tuning],
+) -> None:
+    layer, folder, tuning = tuned
+    costs = [trial.cost for trial in (tuning.default, *tuning.trials) if trial.cost is not None]
+    assert len(costs) == 5
+    assert tuning.wrong == []
+    assert tuning.best is not None
+    assert tuning.best.cost == min(costs) <= (tuning.default.cost or 0)
+    record = Records(folder).find(layer.function)
+    assert record is not None
+    assert (record.tiling, record.cost) == (tuning.best.tiling, tuning.best.cost)
+
+
+def test_what_metaschedule_replays_is_what_a_run_schedules(tuned: tuple[TunedLayer, Path, Tuning]) -> None:
+    layer, folder, tuning = tuned
+    assert tuning.best is not None
+    module = records.workload(layer.function)
+    replayed = open_database(folder).query_schedule(module, records.target(), "main")
+    again = schedule_conv2d(module["main"], tiling=tuning.best.tiling)
+    assert structural_equal(scheduled_function(replayed.mod["main"]), again)
+
+
+def test_the_cost_is_that_of_the_counters(tuned: tuple[TunedLayer, Path, Tuning]) -> None:
+    layer, _, tuning = tuned
+    for trial in tuning.trials:
+        schedule = Schedule(layer.function)
+        with_tiling(schedule, problem_of(layer.function), trial.tiling)
+        counters = measure(compile_candidate(schedule.mod["main"]), layer).counters
+        assert (counters, cost_of(counters)) == (trial.counters, trial.cost)
+    counters = tuning.default.counters
+    sectors = counters["global_load_sectors"] + counters["global_store_sectors"]
+    assert tuning.default.cost == (
+        counters["warp_instructions"] + 4 * sectors + counters["shared_bank_conflicts"]
+    )
+
+
+UNROLLED = '"pragma_auto_unroll_max_step": 1500'
+
+
+def sabotaged(scheduled: object) -> PtxKernel:
+    """A compiler with a bug wherever it unrolls by 1500 steps."""
+    kernel = compile_candidate(scheduled)
+    if UNROLLED in str(scheduled):
+        return replace(kernel, text=swap_fragment_registers(kernel.text))
+    return kernel
+
+
+def test_a_wrong_candidate_is_reported_and_never_used(tmp_path: Path) -> None:
+    layer = small_layer("int8")
+    tuning = tune(layer, database=tmp_path, trials=6, seed=2, build=sabotaged)
+    broken = [trial for trial in tuning.trials if trial.tiling.auto_unroll_max_step == 1500]
+    assert 0 < len(broken) < 6
+    assert tuning.wrong == broken
+    for trial in broken:
+        assert trial.cost is None
+        assert trial.failure is not None
+        assert " elements differ, first at [" in trial.failure
+    record = Records(tmp_path).find(layer.function)
+    assert record is not None
+    assert record.tiling.auto_unroll_max_step != 1500
+
+
+def test_where_everything_is_wrong_there_is_no_record(tmp_path: Path) -> None:
+    def wrong(scheduled: object) -> PtxKernel:
+        kernel = compile_candidate(scheduled)
+        return replace(kernel, text=swap_fragment_registers(kernel.text))
+
+    layer = small_layer("int8")
+    tuning = tune(layer, database=tmp_path, trials=2, build=wrong)
+    assert (tuning.best, len(tuning.wrong)) == (None, 3)
+    assert Records(tmp_path).find(layer.function) is None
+
+
+def test_a_candidate_that_does_not_compile_is_no_end(tmp_path: Path) -> None:
+    def narrow(scheduled: object) -> PtxKernel:
+        if UNROLLED in str(scheduled):
+            raise RuntimeError("no loop of 1500 steps")
+        return compile_candidate(scheduled)
+
+    tuning = tune(small_layer("int8"), database=tmp_path, trials=6, seed=2, build=narrow)
+    failed = [trial for trial in tuning.trials if trial.failure]
+    assert failed
+    assert {trial.failure for trial in failed} == {"RuntimeError: no loop of 1500 steps"}
+    assert tuning.wrong == []
+    assert tuning.best is not None
+
+
+def test_a_run_takes_the_records_and_says_so(tmp_path: Path) -> None:
+    digits = load("digits", batch=8)
+    module = quantize(digits.module, digits.calibration, scheme="fixed")
+    transformed = TensorCoreFlow(tuning="").transform(module)
+    assert {layer.schedule for layer in transformed.report} == {"default"}
+    conv2 = next(layer for layer in network_layers(module) if layer.name == transformed.report[1].kernel)
+    plain = default_tiling(problem_of(conv2.function))
+    other = replace(plain, chunk=plain.chunk // 2)
+    workload = records.workload(conv2.function)
+    schedule = Schedule(workload)
+    with_tiling(schedule, problem_of(conv2.function), other)
+    keep(schedule, conv2, tmp_path, cost=1.0)
+
+    flow = TensorCoreFlow(tuning=tmp_path)
+    again = flow.transform(module)
+    assert [layer.schedule for layer in again.report] == [
+        "tuned, cost 1" if layer.kernel == conv2.name else "default" for layer in again.report
+    ]
+    default_files = TensorCoreFlow(tuning="").machine_files(transformed)
+    files = flow.machine_files(again)
+    assert {name for name in files if files[name] != default_files[name]} == {f"{conv2.name}.ptx"}
+    verdict = run(module, quantize_input(module, digits.images), "tensorcore", tuning=tmp_path)
+    assert verdict.exact
+    assert [layer.schedule for layer in verdict.layers] == [layer.schedule for layer in again.report]
+
+
+def keep(schedule: Schedule, layer: TunedLayer, folder: Path, *, cost: float) -> None:
+    from tvm.s_tir import meta_schedule
+
+    database = open_database(folder)
+    module = records.workload(layer.function)
+    database.commit_tuning_record(
+        meta_schedule.database.TuningRecord(
+            schedule.trace,
+            database.commit_workload(module),
+            [cost],
+            records.target(),
+            meta_schedule.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True),
+        )
+    )
+
+
+def test_every_kernel_of_a_network_has_its_operands_and_result() -> None:
+    digits = load("digits", batch=8)
+    module = quantize(digits.module, digits.calibration, scheme="fixed")
+    layers = network_layers(module)
+    kernels = packed_kernels(TensorCoreFlow(tuning="").transform(module))
+    assert [layer.name for layer in layers] == [kernel.name for kernel in kernels]
+    for layer, kernel in zip(layers, kernels, strict=True):
+        assert structural_equal(layer.function, primfunc(kernel))
+        assert np.any(layer.expected)
+
+
+def test_the_folder_of_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert records.default_folder() is None
+    monkeypatch.setenv("BITEXACT_TUNING", str(tmp_path))
+    assert records.default_folder() == tmp_path
+    monkeypatch.delenv("BITEXACT_TUNING")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert records.default_folder() == Path("/cache/bitexact/tuning")
+
+
+def test_a_folder_without_records_stays_as_it_is(tmp_path: Path) -> None:
+    assert Records(tmp_path).find(small_layer().function) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_database_is_a_build_error(tmp_path: Path) -> None:
+    (tmp_path / records.WORKLOADS).write_text("what\n")
+    (tmp_path / records.RECORDS).write_text("what\n")
+    digits = load("digits", batch=8)
+    module = quantize(digits.module, digits.calibration, scheme="fixed")
+    verdict = run(module, quantize_input(module, digits.images), "tensorcore", tuning=tmp_path)
+    assert verdict.verdict == "build-error"
+    assert f"tuning database {tmp_path} cannot be read" in (verdict.reason or "")
+
+
+def test_the_command_prints_the_gain_and_keeps_the_records(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    report = tmp_path / "tuning.json"
+    sizes = ",".join(map(str, SMALL))
+    arguments = ["tune", "--conv", sizes, "--dtype", "int4", "--trials", "2", "--seed", "5"]
+    assert main([*arguments, "--database", str(tmp_path / "records"), "--json", str(report)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    (row,) = [line for line in captured.out.splitlines() if line.startswith(f"int4 {sizes}")]
+    assert row.split()[-1] == "0"
+    content = json.loads(report.read_text())
+    assert set(content) == {"versions", "seed", "kernels"}
+    (kernel,) = content["kernels"]
+    assert (content["seed"], len(kernel["trials"])) == (5, 2)
+    assert kernel["best"]["cost"] <= kernel["default"]["cost"]
+    assert Records(tmp_path / "records").find(small_layer().function) is not None
+
+
+def test_the_command_reports_a_wrong_candidate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(layer: TunedLayer, **options: object) -> Tuning:
+        return tune(layer, build=sabotaged, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("bench.tuning.search.tune", wrong)
+    arguments = ["tune", "--conv", "8,64,4,64,3,1,1", "--trials", "6", "--seed", "2"]
+    assert main([*arguments, "--database", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "int8 8,64,4,64,3,1,1: WRONG: " in printed
+    assert "auto_unroll_max_step=1500" in printed
+
+
+USAGE_ERRORS = {
+    "nothing": ([], "name a workload, or one convolution with --conv N,IC,H,OC,k,s,p"),
+    "both": (["digits", "--conv", "8,64,4,64,3,1,1"], "name a workload, or one convolution"),
+    "six-numbers": (["--conv", "8,64,4,64,3,1"], "'8,64,4,64,3,1' is not N,IC,H,OC,k,s,p in whole numbers"),
+    "illegal-batch": (
+        ["--conv", "7,64,4,64,3,1,1"],
+        "N = 7 is not a positive multiple of 8, as int8 requires",
+    ),
+    "illegal-channels": (
+        ["--conv", "8,16,4,64,3,1,1", "--dtype", "int4"],
+        "IC = 16 is not a positive multiple of 32, as int4 requires",
+    ),
+    "large-kernel": (["--conv", "8,64,4,64,9,1,1"], "a kernel of 9 is larger than the padded image of 6"),
+    "stride-0": (["--conv", "8,64,4,64,3,0,1"], "kernel 3, stride 0, padding 1: at least 1, 1, 0 are needed"),
+    "batch-of-conv": (["--conv", "8,64,4,64,3,1,1", "--batch", "8"], "--batch and --image are of a workload"),
+    "dtype": (["digits", "--dtype", "float16"], "invalid choice: 'float16' (choose from 'int8', 'int4')"),
+    "trials": (["digits", "--trials", "0"], "'0' is not a whole number of trials above 0"),
+    "workload": (["mnist"], "unknown workload 'mnist': one of digits"),
+    "json-folder": (["digits", "--json", "/nowhere/t.json"], "--json: there is no folder /nowhere"),
+    "no-folder": (["digits"], "BITEXACT_TUNING is empty: name a folder for the records with --database DIR"),
+    "file-for-folder": (
+        ["--conv", "8,64,4,64,3,1,1", "--database", __file__],
+        f"tuning database {__file__} cannot be",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", USAGE_ERRORS)
+def test_a_usage_error_is_one_line_and_status_2(
+    case: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments, message = USAGE_ERRORS[case]
+    if case != "no-folder":
+        monkeypatch.setenv("BITEXACT_TUNING", str(tmp_path))
+    try:
+        status: int | str | None = main(["tune", *arguments])
+    except SystemExit as end:
+        status = end.code
+    captured = capsys.readouterr()
+    assert (status, captured.out, captured.err.count("\n")) == (2, "", 1)
+    assert captured.err.startswith("bitexact tune: ")
+    assert message in captured.err
+
+
+def test_no_trials_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="0 trials: at least 1 is needed"):
+        tune(small_layer(), database=tmp_path, trials=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes", [(8, 64, 56, 64, 1, 1, 0), (8, 256, 14, 256, 3, 1, 1), (8, 512, 9, 512, 3, 1, 1)]
+)
+def test_tuned_workloads_keep_what_is_asked_of_them(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    tuning = tune(convolution_layer(*sizes, dtype="int4"), database=tmp_path, trials=32)
+    assert tuning.best is not None
+    assert (tuning.best.cost or 0) < (tuning.default.cost or 0)
+    assert tuning.wrong == []
+    assert instructions(tuning.best.counters) <= 4
+    assert traffic(tuning.best.counters) <= 2
