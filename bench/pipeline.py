@@ -17,7 +17,7 @@ from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import LayerVerdict, Verdict
 from bench.devices import names
 from bench.devices.calls import call_name
-from bench.devices.execution import Execution, execute
+from bench.devices.execution import Execution, execute, require_device
 from bench.devices.failure import DeviceFailure
 from bench.evaluate import evaluate_all
 from bench.faults import Fault
@@ -130,6 +130,7 @@ class _Run:
         if verdict.mismatch:
             verdict.verdict = "mismatch"
             return
+        require_device(self.flow.target, device)
         self.progress("building kernels")
         artifact = self.build(transformed)
         self.progress(f"device {device}")

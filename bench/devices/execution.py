@@ -51,8 +51,7 @@ def execute(
     Raises DeviceFailure: ``device-missing`` with the install command, ``crash`` with the last output, or
     ``timeout``.
     """
-    if device == "sim" and (reason := machine_for(artifact.target).missing()):
-        raise device_missing(reason)
+    require_device(artifact.target, device)
     with tempfile.TemporaryDirectory(prefix="bitexact-") as name:
         folder = Path(name)
         (folder / "artifact").write_bytes(artifact.to_bytes())
@@ -60,6 +59,12 @@ def execute(
         (folder / "job.json").write_text(json.dumps({"device": device, "timeout": timeout_seconds}))
         _work(folder, timeout_seconds, on_kernel)
         return _collect(folder)
+
+
+def require_device(target: str, device: str) -> None:
+    """Raise DeviceFailure where ``device`` needs the simulator of ``target``, and it is not here."""
+    if device == "sim" and (reason := machine_for(target).missing()):
+        raise device_missing(reason)
 
 
 def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None) -> None:

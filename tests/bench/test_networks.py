@@ -52,6 +52,10 @@ def multiply_accumulates(name):
     return total
 
 
+# The largest network takes as long as all others together.
+SLOW_LAST = [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet50")) for name in NETWORKS]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_the_shape_that_is_published(name):
     shape, layers, products = NETWORKS[name]
@@ -81,7 +85,7 @@ def test_results_tell_images_apart(name):
 
 
 @pytest.mark.parametrize("scheme", ["fixed", "pow2"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SLOW_LAST)
 def test_quantisation_hardly_turns_the_result(name, scheme):
     workload = network(name)
     module = quantize(workload.module, workload.calibration, scheme=scheme)
@@ -133,6 +137,7 @@ def int8_resnet50():
     return module, quantize_input(module, workload.images)
 
 
+@pytest.mark.slow
 def test_every_layer_of_resnet50_is_summed_in_a_few_float32_products(monkeypatch):
     """What makes the evaluation of 4.1 G products a matter of seconds."""
     made = []

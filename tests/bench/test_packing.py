@@ -261,6 +261,7 @@ RESNET50_MOVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_resnet50_is_packed_at_its_input_and_unpacked_at_its_end(target: str) -> None:
     workload = workloads.load("resnet50", image=32, width=0.125)

@@ -66,6 +66,7 @@ def test_the_trace_of_another_schedule_has_no_tiling() -> None:
         tiling_of(schedule.trace)
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same(tuned: tuple[TunedLayer, Path, Tuning], tmp_path: Path) -> None:
     layer, _, first = tuned
     assert len(first.trials) == 4
@@ -258,6 +259,7 @@ def test_the_command_prints_the_gain_and_keeps_the_records(
     assert Records(tmp_path / "records").find(small_layer().function) is not None
 
 
+@pytest.mark.slow
 def test_the_command_reports_a_wrong_candidate(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
