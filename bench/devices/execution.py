@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +15,10 @@ from typing import IO, Any
 import numpy as np
 
 from bench.artifact import Artifact
+from bench.devices.ending import end_group, how_ended, last_output
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.machines import machine_for
 from simulators.report import Finding
-
-LAST_OUTPUT_LINES = 12
 
 
 @dataclass
@@ -86,18 +82,11 @@ def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None)
     except subprocess.TimeoutExpired:
         raise timeout(f"no result after {seconds:g} s{_last_output(folder)}") from None
     finally:
-        _end_group(process)
+        end_group(process)
         listener.join(1)
     if not (folder / "result.json").exists():
-        code = process.returncode
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        how = how_ended(process.returncode)
         raise crash(f"the device process ended without a result ({how}){_last_output(folder)}")
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _listen(stream: IO[str], on_kernel: Callable[[str], None] | None) -> None:
@@ -107,8 +96,7 @@ def _listen(stream: IO[str], on_kernel: Callable[[str], None] | None) -> None:
 
 
 def _last_output(folder: Path) -> str:
-    lines = (folder / "log").read_text(errors="replace").strip().splitlines()
-    return "; its last output:\n" + "\n".join(lines[-LAST_OUTPUT_LINES:]) if lines else ""
+    return last_output((folder / "log").read_text(errors="replace"))
 
 
 def _collect(folder: Path) -> Execution:

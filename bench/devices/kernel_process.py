@@ -6,7 +6,6 @@ import contextlib
 import os
 import pickle
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.devices.execution import LAST_OUTPUT_LINES
+from bench.devices.ending import end_group, how_ended, last_output
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.kernel_worker import LENGTH_BYTES
 from bench.devices.machines import machine_for
@@ -88,18 +87,14 @@ class KernelProcess:
 
     def _death(self) -> DeviceFailure:
         """How the process ended, with its last output."""
-        code = self._process.wait()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        how = how_ended(self._process.wait())
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        last = "; its last output:\n" + "\n".join(lines[-LAST_OUTPUT_LINES:]) if lines else ""
+        last = last_output(self._log.read().decode(errors="replace"))
         return crash(f"the device process ended ({how}){last}")
 
     def close(self) -> None:
         """End the process and all it started. May be called again."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        end_group(self._process)
         for stream in (self._process.stdin, self._process.stdout, self._log):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
