@@ -74,6 +74,11 @@ def a_batch(value: str) -> int:
     return int(_positive(value, int, "a whole number of images"))
 
 
+def a_number_of_jobs(value: str) -> int:
+    """A positive number of processes."""
+    return int(_positive(value, int, "a whole number of jobs"))
+
+
 def a_seed(value: str) -> int:
     """A whole number from 0."""
     if not value.isdigit():
