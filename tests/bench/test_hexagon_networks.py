@@ -24,6 +24,7 @@ NETWORKS = {
     "mobilenetv2, signed data": ("mobilenetv2", {"image": 32, "width": 0.25}, "int8", 53),
     "resnet50": ("resnet50", {"image": 32, "width": 0.125}, "mixed", 54),
     "yolo_head": ("yolo_head", {"image": 32}, "mixed", 6),
+    "unet_small": ("unet_small", {"image": 32}, "mixed", 13),
 }
 
 
