@@ -25,13 +25,6 @@ class Axis:
         """Return how many data, zeros included, `count` neighbouring results are computed from."""
         return (count - 1) * self.stride + self.kernel
 
-    def window(self, first: int, count: int) -> tuple[int, int, int, int]:
-        """Return first datum, number of data, zeros before and zeros after, for results from `first` on."""
-        begin = first * self.stride - self.before
-        end = begin + self.covered(count)
-        inside = max(begin, 0), min(end, self.size)
-        return inside[0], inside[1] - inside[0], inside[0] - begin, end - inside[1]
-
 
 def _check_data(data: Sequence[int], config: Config) -> None:
     b, c = config.batch, config.block
@@ -150,6 +143,12 @@ class Product:
     outputs: int
     batch: int
     block: int
+
+    @property
+    def convolution(self) -> Convolution:
+        """The convolution that moves and multiplies as much: of one column, by a kernel of one element."""
+        rows, columns = (Axis(size, kernel=1, stride=1, before=0, after=0) for size in (self.rows, 1))
+        return Convolution(1, self.inputs, self.outputs, rows, columns, self.batch, self.block)
 
     @classmethod
     def of(cls, data: Sequence[int], weight: Sequence[int], config: Config) -> "Product":
