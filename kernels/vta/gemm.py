@@ -8,7 +8,7 @@ from tvm.s_tir import Schedule
 
 from kernels.vta.compiler import VIRTUAL_THREADS
 from kernels.vta.epilogue import Extra
-from kernels.vta.layers import Convolution
+from kernels.vta.layers import Axis, Convolution, TransposedAxis
 from kernels.vta.schedule import cut, in_memories, place_epilogue
 from kernels.vta.tiles import ALU_CYCLES, COPIES, Cost, ceil_splits, cheapest, limits, pieces
 from simulators.vta.config import Config
@@ -59,12 +59,20 @@ def schedule_gemm(function: tirx.PrimFunc, layer: Convolution, tile: Tile) -> ti
     first, co, *positions, b, c = inside[: 4 + len(positions)]
     ci, *taps, i = inside[4 + len(positions) :]
     part, ci = cut(sch, ci, tile.inputs)
-    sch.reorder(part, first, co, *positions, ci, *taps, b, c, i)
+    split = [
+        cut(sch, loop, axis.phases) if axis.phases > 1 else (loop, None)
+        for loop, axis in zip(positions, (layer.rows, layer.columns), strict=False)
+    ]
+    # What is computed with the same taps is one product.
+    phases = [phase for _, phase in split if phase is not None]
+    sch.reorder(part, *phases, first, co, *(loop for loop, _ in split), ci, *taps, b, c, i)
     sch.compute_at(data, part, preserve_unit_loops=True)
     sch.compute_at(weight, chunk if tile.inputs == layer.inputs else part, preserve_unit_loops=True)
     sch.annotate(outer[-1], VIRTUAL_THREADS, tile.accumulators)
     sch.annotate(part, VIRTUAL_THREADS, tile.threads)
     sch.decompose_reduction(stages.acc, part)
+    for phase in phases:
+        sch.unroll(phase)
     return sch.mod["main"]
 
 
@@ -91,7 +99,7 @@ def needs(layer: Convolution, tile: Tile, extra: Extra) -> dict[str, int]:
 def choose_tile(layer: Convolution, extra: Extra, config: Config) -> Tile:
     """Return the cheapest tile; ValueError where even the smallest does not fit."""
     limit = limits(config)
-    smallest = needs(layer, Tile(1, 1, 1, 1), extra)
+    smallest = needs(layer, Tile(1, 1, layer.rows.phases, layer.columns.phases), extra)
     for memory, need in smallest.items():
         if need > limit[memory]:
             raise ValueError(f"{memory}: the smallest tile takes {need} elements, and {limit[memory]} fit")
@@ -104,11 +112,16 @@ def choose_tile(layer: Convolution, extra: Extra, config: Config) -> Tile:
     extents = product(
         ceil_splits(layer.outputs),
         ceil_splits(layer.inputs),
-        ceil_splits(layer.rows.out),
-        ceil_splits(layer.columns.out)[:WIDTHS],
+        _extents(layer.rows),
+        _extents(layer.columns)[:WIDTHS],
     )
     fitting = [tile for each in extents if (tile := with_most_copies(*each))]
     return cheapest(fitting, lambda tile: _cost(layer, tile, extra, config))
+
+
+def _extents(axis: Axis | TransposedAxis) -> list[int]:
+    """Return how many results a tile may have along an axis, largest first: all phases alike."""
+    return [axis.phases * size for size in ceil_splits(pieces(axis.out, axis.phases))]
 
 
 def _fits(need: dict[str, int], limit: dict[str, int]) -> bool:
@@ -127,12 +140,14 @@ def _cost(layer: Convolution, tile: Tile, extra: Extra, config: Config) -> Cost:
     results = layer.batches * layer.outputs * layer.rows.out * layer.columns.out
     turns = chunks * layer.batches * tall * wide * parts
     stored = results * config.inp_bytes
+    # Taps of one result, on the average over the phases.
+    products = pieces(layer.taps, layer.rows.phases * layer.columns.phases)
     window = layer.rows.covered(tile.rows) * layer.columns.covered(tile.columns)
     first = tile.inputs * window * (tile.outputs if layer.groups > 1 else 1) * config.inp_bytes
     return Cost(
         nbytes=data + (weights if parts == 1 else weights * layer.batches * tall * wide),
         first=first + tile.outputs * tile.inputs * layer.taps * config.wgt_bytes,
-        computing=results * (layer.inputs * layer.taps + ALU_CYCLES * extra.operations) * config.batch,
+        computing=results * (layer.inputs * products + ALU_CYCLES * extra.operations) * config.batch,
         overlapped=min(tile.threads, turns) > 1,
         waiting=0 if tile.accumulators > 1 else stored,
         turns=turns,

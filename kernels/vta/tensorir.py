@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tvm import te, tirx, topi
 
 from kernels.vta.epilogue import Epilogue, Step, residuals_of, steps_of, tensors_of
-from kernels.vta.layers import Convolution, Pooling, Product
+from kernels.vta.layers import Axis, Convolution, Pooling, Product, TransposedAxis
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import AluOpcode
 
@@ -29,6 +29,8 @@ def conv2d_primfunc(
     """Describe the layer of `kernels.vta.conv2d.conv2d` with the same arguments and errors."""
     layer = Convolution.of(data_shape, weight_shape, strides, padding, config, groups=groups)
     rows, columns, c = layer.rows, layer.columns, layer.block
+    assert isinstance(rows, Axis)
+    assert isinstance(columns, Axis)
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
     padded = topi.nn.pad(
@@ -54,6 +56,62 @@ def conv2d_primfunc(
         ),
         name="acc",
     )
+    return _with_epilogue([data, weight], acc, steps_of(epilogue), config)
+
+
+def conv2d_transpose_primfunc(
+    data_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    output_padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+    epilogue: Epilogue = (),
+    config: Config = PYNQ,
+) -> tirx.PrimFunc:
+    """Describe the layer of `kernels.vta.conv2d_transpose` with the same arguments and errors.
+
+    A result is computed from its own phase of the kernel (`kernels.vta.layers.TransposedAxis`).
+    """
+    layer = Convolution.transposed(
+        data_shape, weight_shape, strides, padding, output_padding, config, groups=groups
+    )
+    axes = layer.rows, layer.columns
+    assert isinstance(axes[0], TransposedAxis)
+    assert isinstance(axes[1], TransposedAxis)
+    data = te.placeholder(tuple(data_shape), "int8", "data")
+    weight = te.placeholder(tuple(weight_shape), "int8", "weight")
+    before, after = ([each.zeros[side] for each in axes] for side in (0, 1))
+    padded = topi.nn.pad(data, (0, 0, *before, 0, 0), (0, 0, *after, 0, 0), name="padded")
+    ci, ky, kx, i = (
+        te.reduce_axis((0, extent), name)
+        for extent, name in (
+            (layer.inputs, "ci"),
+            (axes[0].taps, "ky"),
+            (axes[1].taps, "kx"),
+            (layer.block, "i"),
+        )
+    )
+
+    def product(*index: tirx.Var) -> tirx.Expr:
+        n, co, y, x, b, o = index
+        places = [
+            (
+                (result + axis.before) // axis.stride - tap + axis.zeros[0],
+                (result + axis.before) % axis.stride + tap * axis.stride,
+            )
+            for axis, result, tap in zip(axes, (y, x), (ky, kx), strict=True)
+        ]
+        (row, upper), (column, left) = places
+        own, out = (co * layer.inputs + ci, 0) if layer.groups > 1 else (ci, co)
+        pixel = padded[n, own, row, column, b, i].astype("int32")
+        term = pixel * weight[own, out, upper, left, o, i].astype("int32")
+        met = tirx.all(upper < axes[0].kernel, left < axes[1].kernel)
+        return te.sum(te.if_then_else(met, term, tirx.const(0, "int32")), axis=[ci, ky, kx, i])
+
+    shape = (layer.batches, layer.outputs, axes[0].out, axes[1].out, layer.batch, layer.block)
+    acc = te.compute(shape, product, name="acc")
     return _with_epilogue([data, weight], acc, steps_of(epilogue), config)
 
 

@@ -79,6 +79,8 @@ def _lowered(function: tirx.PrimFunc) -> tirx.PrimFunc:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.LowerMatchBuffer(),
             s_tir.transform.LowerOpaqueBlock(),
+            # Only what the schedule says is unrolled.
+            tirx.transform.UnrollLoop(),
         ]
     )
     (lowered,) = transform(tvm.IRModule({"main": function})).functions.values()
