@@ -39,7 +39,7 @@ def is_packed_operator(value: relax.Expr) -> bool:
     """Whether an expression is a convolution or dense whose weight is in a packed layout."""
     if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.Op):
         return False
-    if value.op.name == "relax.nn.conv2d":
+    if value.op.name in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):
         return bool(Layout.parse(str(value.attrs.kernel_layout)).factors)
     return value.op.name in (
         "bitexact.conv2d",
