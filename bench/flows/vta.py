@@ -128,8 +128,8 @@ class VtaFlow:
         return {name: self._operator(transformed.mod[name], generators) for name in transformed.operators}
 
     def _operator(self, function: relax.Function, generators: Generators) -> object:
-        generator, data, options = described(function, generators)
-        return _generated(generator, (data,), (*options.items(), ("config", self._config)))
+        generator, shapes, options = described(function, generators)
+        return _generated(generator, shapes, (*options.items(), ("config", self._config)))
 
     def _why_no_program(self, _: str, function: relax.Function) -> str | None:
         try:

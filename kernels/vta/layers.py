@@ -81,7 +81,8 @@ class TransposedAxis:
         return (self.before % self.stride + count - 1) // self.stride + self.taps
 
 
-def _check_data(data: Sequence[int], config: Config) -> None:
+def check_data(data: Sequence[int], config: Config) -> None:
+    """ValueError where a shape is not that of packed images."""
     b, c = config.batch, config.block
     if len(data) != 6 or tuple(data[4:]) != (b, c) or min(data) < 1:
         raise ValueError(f"data {tuple(data)} is not packed as (N/{b}, C/{c}, H, W, {b}, {c})")
@@ -179,7 +180,7 @@ class Convolution:
     ) -> "Convolution":
         """Check the shapes of a layer against one another and the configuration."""
         b, c = config.batch, config.block
-        _check_data(data, config)
+        check_data(data, config)
         if len(weight) != 6 or tuple(weight[4:]) != (c, c) or min(weight) < 1:
             raise ValueError(f"weight {tuple(weight)} is not packed as (O/{c}, C/{c}, KH, KW, {c}, {c})")
         if groups not in (1, weight[0]):
@@ -206,7 +207,7 @@ class Convolution:
     ) -> "Convolution":
         """Check the shapes of a transposed convolution, whose weight is (C/c, O/c/groups, KH, KW, c, c)."""
         b, c = config.batch, config.block
-        _check_data(data, config)
+        check_data(data, config)
         if len(weight) != 6 or tuple(weight[4:]) != (c, c) or min(weight) < 1:
             raise ValueError(f"weight {tuple(weight)} is not packed as (C/{c}, O/{c}, KH, KW, {c}, {c})")
         if weight[0] != data[1]:
@@ -242,7 +243,7 @@ class Pooling:
         """Check the shape and the window of a layer."""
         if kind not in ("max", "sum"):
             raise ValueError(f"no pooling {kind!r}; there are 'max' and 'sum'")
-        _check_data(data, config)
+        check_data(data, config)
         return cls(data[0], data[1], *_axes(data, window, strides, padding))
 
 

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from kernels.vta import Residual, conv2d, conv2d_transpose, dense, elementwise, pool2d
+from kernels.vta import (
+    Residual,
+    concatenate,
+    conv2d,
+    conv2d_transpose,
+    dense,
+    elementwise,
+    pad,
+    pool2d,
+    upsample,
+)
 from simulators.vta import Config, Machine
 from tests.kernels import vta_reference as reference
 
@@ -130,7 +140,26 @@ def chain(rng, config):
     check(program, {"data": packed, "other": added}, expected)
 
 
-KINDS = (convolution, product, pooling, chain, transposed)
+def moves(rng, config):
+    b, c = config.batch, config.block
+    shape = (int(rng.integers(1, 3)) * b, int(rng.integers(1, 4)) * c, *map(int, rng.integers(1, 12, 2)))
+    data = reference.full_range(rng, shape)
+    packed = reference.pack_data(data, b, c)
+    factors = tuple(int(each) for each in rng.integers(1, 4, 2))
+    repeated = data.repeat(factors[0], axis=2).repeat(factors[1], axis=3)
+    check(upsample(packed.shape, factors=factors, config=config), {"data0": packed}, repeated)
+    axis = int(rng.integers(0, 4))
+    program = concatenate(packed.shape, packed.shape, axis=axis, order=(1, 0, 1), config=config)
+    joined = np.concatenate([data] * 3, axis)
+    check(program, {"data0": packed, "data1": packed}, joined)
+    top, left, bottom, right = (int(each) for each in rng.integers(0, 20, 4))
+    value = int(rng.choice([0, 9, -128]))
+    program = pad(packed.shape, padding=(top, left, bottom, right), value=value, config=config)
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    check(program, {"data": packed}, np.pad(data, around, constant_values=value))
+
+
+KINDS = (convolution, product, pooling, chain, transposed, moves)
 
 
 def attempt(kind, seed):
