@@ -9,6 +9,8 @@ from tvm import relax
 
 import bench
 from bench.compare.verdict import Verdict
+from bench.devices.execution import execute
+from bench.devices.here import execute_here
 from bench.evaluate import evaluate
 from bench.evaluate.instructions import vta
 from bench.flows.transformed import Transformed
@@ -34,7 +36,9 @@ def on_host(mod: tvm.IRModule) -> set[str]:
 def run(build, device: str = "sim", **options) -> tuple[Verdict, Transformed]:  # type: ignore[no-untyped-def]
     module = graph(build, SHAPE)
     data = full_range(np.random.default_rng(4), SHAPE, "int8")
-    verdict = bench.run(module, data, "vta", device, **options)
+    # A device's process takes longer to start than these graphs to run.
+    executor = execute_here if device == "sim" else execute
+    verdict = bench.run(module, data, "vta", device, executor=executor, **options)
     assert (verdict.verdict, verdict.reason) == ("exact", None)
     transformed = bench.transform(module, "vta", **options)
     # The verdict does not look into kernels: the models of the ALU make the same of them.
@@ -111,8 +115,8 @@ def joined_and_dense(g: Graph, data):  # type: ignore[no-untyped-def]
     """Features side by side, without height and width."""
     inner = layer(g, data, "first")
     features = [
-        g.int8(g.emit(name, relax.op.sum(wide(g, inner, shift), axis=[2, 3])), f"{name}_int8")
-        for name, shift in (("small", 1), ("large", 3))
+        g.int8(g.emit(name, relax.op.sum(wide(g, each), axis=[2, 3])), f"{name}_int8")
+        for name, each in (("small", inner), ("large", layer(g, inner, "second")))
     ]
     return g.int8(g.dense(g.emit("both", relax.op.concat(features, axis=1)), 7), "end")
 
@@ -124,10 +128,17 @@ def padded(g: Graph, data):  # type: ignore[no-untyped-def]
     return layer(g, g.emit("sevens", relax.op.nn.pad(inner, around, pad_value=-7)), "last")
 
 
+def moved(g: Graph, data):  # type: ignore[no-untyped-def]
+    """All of the moves."""
+    inner = g.emit("rows", relax.op.repeat(layer(g, data, "first"), 2, axis=2))
+    inner = g.emit("around", relax.op.nn.pad(inner, [0, 0, 0, 0, 2, 0, 1, 1], pad_value=5))
+    return layer(g, g.emit("both", relax.op.concat([inner, inner], axis=1)), "last")
+
+
 KERNELS = [
     (enlarged, ["rows_kernel", "columns_kernel", "up_kernel"]),
     (joined, ["both_kernel", "pool_kernel", "tall_kernel"]),
-    (joined_and_dense, ["wide_kernel", "wide1_kernel", "both_kernel"]),
+    (joined_and_dense, ["wide_kernel", "both_kernel"]),
     (padded, ["zeros_kernel", "sevens_kernel"]),
     (max_pooled, ["pool_kernel"]),
     (averaged, ["wide_kernel"]),
@@ -147,7 +158,7 @@ def test_all_between_the_layers_is_vtas(build, kernels: list[str]) -> None:  # t
 
 @pytest.mark.parametrize(
     "build",
-    [max_pooled, residual_of_two_pools, enlarged, joined, joined_and_dense, padded],
+    [max_pooled, residual_of_two_pools, moved],
     ids=lambda build: build.__name__,
 )
 def test_they_are_the_same_as_plain_code_and_for_four_images_at_once(build) -> None:  # type: ignore[no-untyped-def]
@@ -191,7 +202,7 @@ NO_CHAIN = "it is in no chain from int8 to int8 with numbers, values a channel o
             joined_int32,
             (),
             dict.fromkeys(
-                ("wide", "wide1", "wide1_shifted", "narrow_shifted", "narrow_clipped", "narrow"), NO_CHAIN
+                ("wide", "wide1", "aligned", "narrow_shifted", "narrow_clipped", "narrow"), NO_CHAIN
             )
             | {"both": "VTA moves int8, and this is int32"},
         ),

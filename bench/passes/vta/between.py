@@ -38,6 +38,7 @@ def lift_between(
     the host, by the name of its binding, why.
     """
     refused: dict[str, str] = {}
+    packed = _with_results(mod, packed)
     groups = _groups(mod, packed)
     while True:
         accepted = [group for group in groups if group.bindings[0].var.name not in refused]
@@ -58,6 +59,17 @@ def packed_images(mod: tvm.IRModule, batch: int, block: int) -> set[str]:
     tensors = [each.var for each in bindings_of(mod["main"]) if isinstance(each.var.ty, relax.TensorType)]
     shapes = {each.name: tuple(int(extent) for extent in each.ty.shape) for each in tensors}
     return {name for name, shape in shapes.items() if len(shape) == 6 and shape[-2:] == (batch, block)}
+
+
+def _with_results(mod: tvm.IRModule, packed: Container[str]) -> set[str]:
+    """The names of packed tensors with those of what is made of them, of which no layout may be known."""
+    found: set[str] = set()
+    for binding in bindings_of(mod["main"]):
+        arguments = binding.value.args if isinstance(binding.value, relax.Call) else []
+        reads = any(each.name in found for each in leaves_of(arguments) if isinstance(each, relax.Var))
+        if binding.var.name in packed or (reads and getattr(binding.value.op, "name", "") not in _LAYOUT):
+            found.add(binding.var.name)
+    return found
 
 
 def _left(mod: tvm.IRModule, packed: Container[str], refused: Mapping[str, str]) -> dict[str, str]:
@@ -95,7 +107,7 @@ def _members(
     if not isinstance(first.value, relax.Call) or not isinstance(first.value.op, tvm.ir.Op):
         return ()
     tensors = [each for each in leaves_of(first.value.args) if isinstance(each, relax.Var)]
-    if not tensors or first.var.name not in packed or any(each.name not in packed for each in tensors[:1]):
+    if not tensors or tensors[0].name not in packed:
         return ()
     if first.value.op.name in SINGLE:
         return [first] if str(first.var.ty.dtype) == "int8" else ()
