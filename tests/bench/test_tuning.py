@@ -23,6 +23,7 @@ from bench.tuning.layer import TunedLayer, convolution_layer, network_layers
 from bench.tuning.measurement import compile_candidate, cost_of, measure
 from bench.tuning.records import Records, open_database
 from bench.tuning.search import Tuning, tune
+from bench.tuning.sets import SETS, ConvolutionSet, layers_of_set
 from bench.workloads import load
 from kernels.tensorcore.conv2d import schedule_conv2d
 from kernels.tensorcore.default_tiling import default_tiling
@@ -39,6 +40,7 @@ from kernels.tensorcore.faults import swap_fragment_registers
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import PtxKernel
 from kernels.tensorcore.schedule import scheduled_function
+from tests.kernels.test_tensorcore_workloads import WORKLOADS
 
 SMALL = (8, 64, 4, 64, 3, 1, 1)
 
@@ -329,6 +331,28 @@ def test_the_command_prints_the_gain_and_keeps_the_records(
     assert Records(tmp_path / "records").find(small_layer().function) is not None
 
 
+def test_a_set_is_tuned_by_its_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ConvolutionSet("small", (("int4", SMALL), ("int8", SMALL)))  # type: ignore[arg-type]
+    monkeypatch.setitem(SETS, "small", small)
+    assert [layer.name.split()[0] for layer in layers_of_set("small")] == ["int4", "int8"]
+    assert main(["tune", "small", "--dtype", "int8", "--trials", "1", "--database", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    sizes = ",".join(map(str, SMALL))
+    assert [line.split()[0] for line in printed.splitlines() if sizes in line] == ["int8"]
+    assert Records(tmp_path).find(small_layer("int8").function) is not None
+
+
+def test_the_set_of_the_hwnc_test() -> None:
+    assert [dtype for dtype, _ in SETS["hwnc"].convolutions] == ["int4"] * 10 + ["int8"]
+    assert {
+        f"{dtype}, {', '.join(map(str, sizes[1:]))}" for dtype, sizes in SETS["hwnc"].convolutions
+    } == set(WORKLOADS)
+    names = [layer.name for layer in layers_of_set("hwnc", dtype="int8")]
+    assert names == ["int8 8,64,56,64,3,1,1"]
+
+
 @pytest.mark.slow
 def test_the_command_reports_a_wrong_candidate(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -358,10 +382,12 @@ USAGE_ERRORS = {
     ),
     "large-kernel": (["--conv", "8,64,4,64,9,1,1"], "a kernel of 9 is larger than the padded image of 6"),
     "stride-0": (["--conv", "8,64,4,64,3,0,1"], "kernel 3, stride 0, padding 1: at least 1, 1, 0 are needed"),
-    "batch-of-conv": (["--conv", "8,64,4,64,3,1,1", "--batch", "8"], "--batch and --image are of a workload"),
+    "batch-of-conv": (["--conv", "8,64,4,64,3,1,1", "--batch", "8"], "--batch and --image are of a network"),
+    "image-of-set": (["hwnc", "--image", "32"], "--batch and --image are of a network"),
     "dtype": (["digits", "--dtype", "float16"], "invalid choice: 'float16' (choose from 'int8', 'int4')"),
     "trials": (["digits", "--trials", "0"], "'0' is not a whole number of trials above 0"),
     "workload": (["mnist"], "unknown workload 'mnist': one of digits"),
+    "set": (["hwcn"], "yolo_head, or the set hwnc"),
     "json-folder": (["digits", "--json", "/nowhere/t.json"], "--json: there is no folder /nowhere"),
     "no-folder": (["digits"], "BITEXACT_TUNING is empty: name a folder for the records with --database DIR"),
     "file-for-folder": (
