@@ -18,6 +18,7 @@ from bench.artifact import Artifact
 from bench.devices.ending import end_group, how_ended, last_output
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.machines import machine_for
+from bench.devices.names import is_local_machine
 from simulators.report import Finding
 
 
@@ -25,13 +26,15 @@ from simulators.report import Finding
 class Execution:
     """What a device gave back: every tensor of the graph by name, and the machine's report by call.
 
-    Calls are named as in :mod:`bench.devices.calls`.
+    Calls are named as in :mod:`bench.devices.calls`. ``hardware`` names what executed the kernels, where
+    that was no simulator.
     """
 
     outputs: dict[str, np.ndarray]
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     seconds: float = 0.0
+    hardware: str | None = None
 
 
 def execute(
@@ -58,8 +61,8 @@ def execute(
 
 
 def require_device(target: str, device: str) -> None:
-    """Raise DeviceFailure where ``device`` needs the simulator of ``target``, and it is not here."""
-    if device == "sim" and (reason := machine_for(target).missing()):
+    """Raise DeviceFailure where ``device`` needs a machine for ``target`` that is not here."""
+    if is_local_machine(device) and (reason := machine_for(target, device).missing()):
         raise device_missing(reason)
 
 
@@ -113,4 +116,5 @@ def _collect(folder: Path) -> Execution:
             name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()
         },
         seconds=result["seconds"],
+        hardware=result.get("hardware"),
     )

@@ -23,7 +23,7 @@ from tvm import relax
 from bench.artifact import HOST_LIBRARY, Artifact
 from bench.devices import session
 from bench.devices.failure import DeviceFailure, crash, device_missing
-from bench.devices.names import parse_rpc
+from bench.devices.names import is_local_machine, parse_rpc
 
 
 def main(folder: Path) -> None:
@@ -59,7 +59,10 @@ def _run(
     remote = parse_rpc(job["device"])
     if remote:
         return _run_remote(artifact, arrays, remote, job["timeout"])
-    session.register(on_kernel=lambda kernel: print(json.dumps({"kernel": kernel}), file=events))
+    session.register(
+        device=job["device"] if is_local_machine(job["device"]) else "sim",
+        on_kernel=lambda kernel: print(json.dumps({"kernel": kernel}), file=events),
+    )
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, HOST_LIBRARY)
         library.write_bytes(artifact.host_library)
