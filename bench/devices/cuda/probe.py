@@ -9,10 +9,11 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.devices.cuda.driver import LIBRARY, NO_DEVICE, CudaError
 from bench.devices.cuda.gpu import Gpu
-from bench.devices.ending import how_ended
+from bench.devices.ending import how_ended, last_output
 
 SECONDS = 60.0
 WITHOUT = "or use --device sim, which needs none"
@@ -30,14 +31,23 @@ def probe(*, seconds: float = SECONDS) -> Probe:
     """Ask for the GPU."""
     command = [sys.executable, "-m", "bench.devices.cuda.probe"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+        # A process of the RPC server is in a folder of its own, where an uninstalled bench is not found.
+        answer = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            cwd=Path(__file__).parents[3],
+        )
     except subprocess.TimeoutExpired:
         return Probe(
             missing=f"the CUDA driver did not answer within {seconds:g} s: see nvidia-smi, {WITHOUT}"
         )
     if answer.returncode:
         how = how_ended(answer.returncode)
-        return Probe(missing=f"asking the CUDA driver for a GPU failed ({how}): see nvidia-smi, {WITHOUT}")
+        said = last_output(answer.stderr)
+        return Probe(missing=f"asking the CUDA driver failed ({how}): see nvidia-smi, {WITHOUT}{said}")
     return Probe(**json.loads(answer.stdout))
 
 
