@@ -31,8 +31,10 @@ from bench.devices.machines.cuda import CudaMachine
 from bench.devices.machines.tensorcore import TensorCoreMachine
 from bench.flows.flow import flow_for
 from bench.machine_files import LAUNCHES
+from tests.bench import cuda_outcome
 from tests.bench.cuda_recorder import ExecutingRecorder, build_recorder
 from tests.bench.integer_graphs import ConvCase, convolution, dense
+from tests.bench.tensorcore_proof import CASES
 
 ROOT = Path(__file__).parents[2]
 HARDWARE = "recorder, not a GPU (sm_80), driver of CUDA 12.4"
@@ -430,3 +432,23 @@ def test_a_server_executes_kernels_on_its_gpu() -> None:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(10)
+
+
+@pytest.mark.usefixtures("as_driver")
+def test_the_outcome_is_kept_with_the_name_of_the_hardware(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "wmma.m8n8k32 int4·int4"
+    assert cuda_outcome.main(["--folder", str(tmp_path)], {name: CASES[name]}) == 1
+    (path,) = tmp_path.iterdir()
+    assert capsys.readouterr().out == f"{path}\n"
+    text = path.read_text()
+    assert text.startswith(f"# {HARDWARE}\n\n0 of 1 exact, ")
+    assert re.search(rf"\| {name} +\| mismatch +\| 12\.5 ", text)
+
+
+@pytest.mark.usefixtures("without_driver")
+def test_no_outcome_is_written_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cuda_outcome.main(["--folder", str(tmp_path / "docs")]) == 1
+    assert "cuda_outcome: no CUDA driver" in capsys.readouterr().err
+    assert not (tmp_path / "docs").exists()
