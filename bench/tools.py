@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,14 +96,14 @@ def _compiled_objects() -> Tool:
 
 
 def _gpu() -> Tool:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return Tool("GPU", False, "none: tensor-core kernels run on the PTX machine", needed=False)
-    query = [program, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    attempt = subprocess.run(query, capture_output=True, text=True, check=False)
-    if attempt.returncode or not attempt.stdout.strip():
-        return Tool("GPU", False, f"nvidia-smi finds none: {_last_line(attempt.stderr)}", needed=False)
-    return Tool("GPU", True, attempt.stdout.strip().replace("\n", "; "), needed=False)
+    from bench.devices.cuda.probe import probe
+
+    found = probe()
+    if found.hardware is None:
+        return Tool(
+            "GPU", False, "none: tensor-core kernels run on the PTX machine", found.missing, needed=False
+        )
+    return Tool("GPU", True, f"{found.hardware}: --device cuda", needed=False)
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:

@@ -46,7 +46,7 @@ def a_target(value: str) -> str:
 
 
 def some_device(value: str) -> str:
-    """``host``, ``sim`` or ``rpc://HOST:PORT``."""
+    """``host``, ``sim``, ``cuda`` or ``rpc://HOST:PORT``."""
     from bench.devices import names
 
     try:
