@@ -48,7 +48,7 @@ class Verdict:
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
     ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
-    of the device, summed over the layers.
+    of the device, summed over the layers. ``bundle`` is the directory in which a failing case was kept.
     """
 
     workload: str
@@ -66,6 +66,7 @@ class Verdict:
     similarity: float | None = None
     fault: str | None = None
     smallest: SmallestOperands | None = None
+    bundle: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:

@@ -76,13 +76,13 @@ def verify(
     if isinstance(taken.code, PrimFunc):
         trace.kernel = tvm.IRModule({KERNEL: taken.code})
     try:
-        files = _machine_files(flow, taken.code)
+        files = compile_kernel(flow, taken.code)
         trace.artifact = Artifact(target, taken.inputs, (taken.output,), (KERNEL,), b"", files)
         trace.expected = expected_of(operands)
         with KernelProcess(target, files, seconds=timeout) as process:
             output = np.zeros(taken.output.shape, taken.output.dtype)
             report = process.call(KERNEL, operands, output)
-            _judge(verdict, taken, (output, trace.expected), report, instruction=instruction)
+            judge(verdict, taken, (output, trace.expected), report, instruction=instruction)
             if verdict.mismatch:
                 verdict.smallest = _smallest(taken, operands, process, expected_of)
     except BuildError as error:
@@ -119,14 +119,15 @@ def _smallest(
     return shrink(kernel.inputs, operands, compute)
 
 
-def _machine_files(flow: Flow, code: Any) -> dict[str, bytes]:
+def compile_kernel(flow: Flow, code: Any) -> dict[str, bytes]:
+    """The machine files of one kernel, named :data:`KERNEL`. Raises BuildError."""
     try:
         return flow.compile({KERNEL: code})
     except Exception as error:  # whatever TVM, NVRTC or a linker raises is a build error, not the bench's
         raise BuildError(f"{type(error).__name__}: {error}") from error
 
 
-def _judge(
+def judge(
     verdict: Verdict,
     kernel: Kernel,
     results: tuple[np.ndarray, np.ndarray],
