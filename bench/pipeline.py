@@ -32,6 +32,8 @@ from kernels.faults import FaultNotPlanted
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
 """Hears what the run does next, in a few words."""
+Executor = Callable[..., Execution]
+"""Runs an artefact on a device; a function with the signature of :func:`bench.devices.execution.execute`."""
 
 DEFAULT_TIMEOUT = 600.0
 
@@ -58,6 +60,7 @@ def run(
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
     trace: Trace | None = None,
+    executor: Executor = execute,
     **options: Any,
 ) -> Verdict:
     """Take an integer graph through a target's passes, kernels and device, and compare every tensor.
@@ -66,8 +69,9 @@ def run(
     graph in NumPy, the transformed graph in NumPy through the models of the target's instructions, and the
     device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
     device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
-    ``trace`` receives what the run makes on its way; the transformed graph and the artefact that it holds
-    already are not made again. ``options`` are those of the target, as ``config`` of VTA.
+    ``executor`` runs the artefact, by default in a process of its own. ``trace`` receives what the run makes
+    on its way; the transformed graph and the artefact that it holds already are not made again. ``options``
+    are those of the target, as ``config`` of VTA.
 
     Raises ValueError for an unknown target, option or device, or inputs that do not fit the graph, and
     FaultNotPlanted for a fault that finds nothing to change; every other outcome is a verdict.
@@ -86,7 +90,7 @@ def run(
     trace = trace or Trace()
     trace.mod, trace.inputs, trace.options, trace.profile = mod, named_inputs(mod, inputs), options, profile
     try:
-        _Run(verdict, flow, mod, fault, timeout, progress, trace).judge()
+        _Run(verdict, flow, mod, fault, timeout, progress, trace, executor).judge()
     except Unsupported as reason:
         verdict.verdict, verdict.reason = "unsupported", str(reason)
     except BuildError as error:
@@ -108,6 +112,7 @@ class _Run:
     timeout: float
     progress: Progress
     trace: Trace
+    executor: Executor = execute
 
     def judge(self) -> None:
         """Do everything, in order; the first thing that is wrong ends it."""
@@ -141,7 +146,7 @@ class _Run:
         artifact = self.trace.artifact or self.build(transformed)
         self.trace.artifact = artifact
         self.progress(f"device {device}")
-        execution = execute(
+        execution = self.executor(
             artifact,
             dict(inputs),
             device=device,
