@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.artifact import Artifact
 from bench.devices.ending import end_group, how_ended, last_output
+from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.machines import machine_for
 from simulators.report import Finding
@@ -44,6 +45,7 @@ def execute(
 ) -> Execution:
     """Run ``artifact`` on ``device`` and return all of its tensors.
 
+    Whoever uses the same GPU or server is waited for first (:mod:`bench.devices.exclusive`).
     Raises DeviceFailure: ``device-missing`` with the install command, ``crash`` with the last output, or
     ``timeout``.
     """
@@ -53,7 +55,8 @@ def execute(
         (folder / "artifact").write_bytes(artifact.to_bytes())
         np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         (folder / "job.json").write_text(json.dumps({"device": device, "timeout": timeout_seconds}))
-        _work(folder, timeout_seconds, on_kernel)
+        with exclusive(device):
+            _work(folder, timeout_seconds, on_kernel)
         return _collect(folder)
 
 
