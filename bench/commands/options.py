@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.status import Status
+if TYPE_CHECKING:
+    from rich.status import Status
 
 Check = Callable[[str], str]
 
@@ -28,7 +29,7 @@ def a_workload(value: str) -> str:
 
 def some_targets(value: str) -> list[str]:
     """``all``, or targets separated by commas, each once and in the order given."""
-    from bench.flows.flow import TARGETS
+    from bench.flows.names import TARGETS
 
     if value == "all":
         return list(TARGETS)
@@ -40,7 +41,7 @@ def some_targets(value: str) -> list[str]:
 
 def a_target(value: str) -> str:
     """The name of one target."""
-    from bench.flows.flow import TARGETS
+    from bench.flows.names import TARGETS
 
     return _one_of("target", value, TARGETS)
 
@@ -122,6 +123,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
+            from rich.console import Console
+
             self._status = Console(stderr=True).status("starting")
             self._status.start()
         return self
