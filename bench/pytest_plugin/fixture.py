@@ -37,14 +37,15 @@ NotExact.__module__ = "bitexact"  # in the lines of a failure, where there is no
 class Bitexact:
     """Verifies kernels and graphs for one test.
 
-    ``case`` is the test's id, ``seed`` its own seed, made of ``--bitexact-seed`` and that id, ``device`` what
-    ``--bitexact-device`` names.
+    ``case`` is the test's id, ``session_seed`` what ``--bitexact-seed`` says, ``seed`` the test's own, made
+    of these two, and ``device`` what ``--bitexact-device`` names.
     """
 
     def __init__(self, item: pytest.Item, settings: Settings, waiver: Waiver | None = None) -> None:
         self._item, self._settings, self._waiver = item, settings, waiver
         self._calls = 0
         self.case = case_of(item)
+        self.session_seed = settings.seed
         self.seed = seed_of(settings.seed, self.case)
         self.device = settings.device
         item.user_properties.append((properties.CASE, self.case))
@@ -141,11 +142,11 @@ class Bitexact:
 
     def _origin(self, seed: int) -> str:
         """Where the seed of the last call comes from."""
-        own = seed == seed_of(self._settings.seed, self.case, self._calls)
-        return f"of this call, with --bitexact-seed {self._settings.seed}" if own else "given in the call"
+        own = seed == seed_of(self.session_seed, self.case, self._calls)
+        return f"of this call, with --bitexact-seed {self.session_seed}" if own else "given in the call"
 
     def _next_seed(self, given: int | None) -> int:
-        own = seed_of(self._settings.seed, self.case, self._calls + 1)
+        own = seed_of(self.session_seed, self.case, self._calls + 1)
         return own if given is None else given
 
     def _defaults(self, options: dict[str, Any], **more: Any) -> dict[str, Any]:

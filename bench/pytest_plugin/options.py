@@ -16,10 +16,11 @@ DEFAULT_TARGET = "tensorcore"
 DEFAULT_TIMEOUT = 600.0
 DEFAULT_WAIVERS = "bitexact-waivers.toml"
 RANDOM = "random"
+WORKER_SEED = "bitexact_seed"
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Add the group of options. What they give is plain, so that pytest-xdist can send it to its workers."""
+    """Add the group of options."""
     group = parser.getgroup("bitexact", "bitexact: kernels and graphs, bit for bit")
     group.addoption(
         "--bitexact-target",
@@ -76,15 +77,6 @@ def _seed_or_random(value: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{error}, and not {RANDOM}") from None
 
 
-def settle(config: pytest.Config) -> None:
-    """Replace what only the first process can know, before pytest-xdist hands the options to workers."""
-    if config.option.bitexact_seed == RANDOM:
-        config.option.bitexact_seed = random.SystemRandom().randrange(1 << 32)
-    for name in ("bitexact_waivers", "bitexact_artifacts"):
-        if given := getattr(config.option, name):
-            setattr(config.option, name, str(config.invocation_params.dir / given))
-
-
 @dataclass(frozen=True)
 class Settings:
     """What the options say. ``targets`` is empty where none was asked for."""
@@ -105,13 +97,17 @@ class Settings:
         return Settings(
             targets=tuple(option.bitexact_target),
             device=option.bitexact_device,
-            seed=option.bitexact_seed,
+            seed=_seed(config),
             timeout=option.bitexact_timeout,
             require_device=option.bitexact_require_device,
             slow=option.bitexact_slow,
             waivers=_waivers(config),
-            artifacts=Path(option.bitexact_artifacts) if option.bitexact_artifacts else None,
+            artifacts=_path(config, option.bitexact_artifacts),
         )
+
+    def for_worker(self) -> dict[str, int]:
+        """What a worker of pytest-xdist cannot learn from the options it is started with."""
+        return {WORKER_SEED: self.seed}
 
     def header(self) -> str:
         """The line for the head of a session."""
@@ -119,10 +115,22 @@ class Settings:
         return f"bitexact: seed {self.seed}, device {self.device}{targets}"
 
 
+def _seed(config: pytest.Config) -> int:
+    """The seed of the session; a random one is drawn once, and handed to the workers of pytest-xdist."""
+    of_controller = getattr(config, "workerinput", {}).get(WORKER_SEED)
+    if of_controller is not None:
+        return int(of_controller)
+    given = config.option.bitexact_seed
+    return random.SystemRandom().randrange(1 << 32) if given == RANDOM else int(given)
+
+
+def _path(config: pytest.Config, given: str | None) -> Path | None:
+    return config.invocation_params.dir / given if given else None
+
+
 def _waivers(config: pytest.Config) -> Path | None:
-    if given := config.option.bitexact_waivers:
-        if not Path(given).is_file():
-            raise pytest.UsageError(f"--bitexact-waivers: there is no file {given}")
-        return Path(given)
+    given = _path(config, config.option.bitexact_waivers)
+    if given and not given.is_file():
+        raise pytest.UsageError(f"--bitexact-waivers: there is no file {given}")
     default = config.rootpath / DEFAULT_WAIVERS
-    return default if default.is_file() else None
+    return given or (default if default.is_file() else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options and the waivers, and declare the markers."""
     markers.declare(config)
-    options.settle(config)
     settings = config.stash[SETTINGS] = options.Settings.of(config)
     try:
         config.stash[WAIVERS] = waivers.read(settings.waivers) if settings.waivers else {}
     except waivers.WaiverError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist what its controller settled."""
+    node.workerinput.update(node.config.stash[SETTINGS].for_worker())
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -26,7 +26,7 @@ for needed in (
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = "bitexact" in entry_points(group="pytest11").names
-LOAD = () if INSTALLED else ("-p", "bench.pytest_plugin.plugin")
+LOAD = ("-p", "no:hypothesispytest", *(() if INSTALLED else ("-p", "bench.pytest_plugin.plugin")))
 ZIG_CACHE = Path(os.environ.get("ZIG_GLOBAL_CACHE_DIR", Path.home() / ".cache" / "zig"))
 
 VTA_KERNELS = """
