@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from bench.artifact import Artifact
 from bench.devices.ending import end_group, how_ended, last_output
 from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.interpreter import module_command
 from bench.devices.machines import machine_for
 from simulators.report import Finding
 
@@ -70,7 +70,7 @@ def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None)
     """Run the worker to its end; its process group is ended with it, simulators included."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.devices.worker", str(folder)],
+            module_command("bench.devices.worker", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
