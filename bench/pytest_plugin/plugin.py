@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.pytest_plugin import case, markers, options, summary, waivers, waiving
+from bench.pytest_plugin import case, markers, options, shadowing, summary, waivers, waiving
 from bench.pytest_plugin.fixture import Bitexact
 
 SETTINGS = pytest.StashKey[options.Settings]()
@@ -87,6 +87,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def bitexact(request: pytest.FixtureRequest) -> Bitexact:
     """Verify kernels and graphs bit for bit: ``bitexact.verify(...)``, ``bitexact.run(...)``."""
+    if hidden := shadowing.hidden_package():
+        pytest.fail(f"bitexact: {hidden}", pytrace=False)
     config = request.config
     waiver = config.stash[WAIVERS].get(case.case_of(request.node))
     return Bitexact(request.node, config.stash[SETTINGS], waiver)

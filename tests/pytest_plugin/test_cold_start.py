@@ -30,3 +30,19 @@ def test_nothing_heavy_is_imported_before_the_fixture_is_used(pytester: pytest.P
     """)
     arguments = ["-p", "no:hypothesispytest", "-p", "no:xdist", "--bitexact-target", "hexagon"]
     run_apart(pytester, *arguments, "--junit-xml", "log.xml").assert_outcomes(passed=2)
+
+
+def test_a_package_of_the_same_name_is_said(pytester: pytest.Pytester) -> None:
+    """``python -m pytest`` puts the folder of the repository first, and many have a package of kernels."""
+    (pytester.path / "kernels").mkdir()
+    (pytester.path / "kernels" / "__init__.py").touch()
+    pytester.makepyfile("""
+        import sys
+
+        def test_it(bitexact):
+            pass
+    """)
+    result = run_apart(pytester, "-p", "no:xdist")
+    result.assert_outcomes(errors=1)
+    message = "bitexact: 'import kernels' finds *kernels*__init__.py instead of the package that bitexact *"
+    result.stdout.fnmatch_lines([message])
