@@ -47,7 +47,7 @@ def a_target(value: str) -> str:
 
 
 def some_device(value: str) -> str:
-    """``host``, ``sim`` or ``rpc://HOST:PORT``."""
+    """``host``, ``sim``, ``cuda`` or ``rpc://HOST:PORT``."""
     from bench.devices import names
 
     try:
@@ -73,6 +73,11 @@ def a_vta_profile(value: str) -> str:
 def a_batch(value: str) -> int:
     """A positive number of images."""
     return int(_positive(value, int, "a whole number of images"))
+
+
+def a_number_of_jobs(value: str) -> int:
+    """A positive number of processes."""
+    return int(_positive(value, int, "a whole number of jobs"))
 
 
 def a_seed(value: str) -> int:

@@ -19,6 +19,7 @@ from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.interpreter import module_command
 from bench.devices.machines import machine_for
+from bench.devices.names import is_local_machine
 from simulators.report import Finding
 
 
@@ -26,13 +27,15 @@ from simulators.report import Finding
 class Execution:
     """What a device gave back: every tensor of the graph by name, and the machine's report by call.
 
-    Calls are named as in :mod:`bench.devices.calls`.
+    Calls are named as in :mod:`bench.devices.calls`. ``hardware`` names what executed the kernels, where
+    that was no simulator.
     """
 
     outputs: dict[str, np.ndarray]
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     seconds: float = 0.0
+    hardware: str | None = None
 
 
 def execute(
@@ -61,8 +64,8 @@ def execute(
 
 
 def require_device(target: str, device: str) -> None:
-    """Raise DeviceFailure where ``device`` needs the simulator of ``target``, and it is not here."""
-    if device == "sim" and (reason := machine_for(target).missing()):
+    """Raise DeviceFailure where ``device`` needs a machine for ``target`` that is not here."""
+    if is_local_machine(device) and (reason := machine_for(target, device).missing()):
         raise device_missing(reason)
 
 
@@ -108,13 +111,14 @@ def _collect(folder: Path) -> Execution:
         raise DeviceFailure(result["failure"]["verdict"], result["failure"]["message"])
     with np.load(folder / "outputs.npz") as outputs:
         arrays = {name: outputs[name] for name in outputs.files}
-    return execution_of(arrays, result["kernels"], seconds=result["seconds"])
+    return execution_of(arrays, result, seconds=result["seconds"])
 
 
 def execution_of(
-    outputs: dict[str, np.ndarray], kernels: Mapping[str, Any], *, seconds: float = 0.0
+    outputs: dict[str, np.ndarray], report: Mapping[str, Any], *, seconds: float = 0.0
 ) -> Execution:
-    """What a device gave back, from its tensors and the kernels of its session's report."""
+    """What a device gave back, from its tensors and its session's report."""
+    kernels = report["kernels"]
     return Execution(
         outputs=outputs,
         counters={name: kernel["counters"] for name, kernel in kernels.items()},
@@ -122,4 +126,5 @@ def execution_of(
             name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()
         },
         seconds=seconds,
+        hardware=report.get("hardware"),
     )

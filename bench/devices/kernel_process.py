@@ -26,12 +26,15 @@ from simulators.report import Report
 class KernelProcess:
     """The machine of a target, loaded with machine code; a context manager.
 
-    ``files`` are machine files by name, as a flow makes them. Raises DeviceFailure where the machine is
-    missing, refuses the code, dies, or does not answer within ``seconds``.
+    ``files`` are machine files by name, as a flow makes them; ``device`` is ``sim`` or ``cuda``.
+    ``hardware`` names what executes them, where that is no simulator. Raises DeviceFailure where the
+    machine is missing, refuses the code, dies, or does not answer within ``seconds``.
     """
 
-    def __init__(self, target: str, files: Mapping[str, bytes], *, seconds: float = 600.0) -> None:
-        if reason := machine_for(target).missing():
+    def __init__(
+        self, target: str, files: Mapping[str, bytes], *, device: str = "sim", seconds: float = 600.0
+    ) -> None:
+        if reason := machine_for(target, device).missing():
             raise device_missing(reason)
         self._seconds = seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
@@ -43,9 +46,10 @@ class KernelProcess:
             start_new_session=True,
         )
         try:
-            failure = self._exchange((target, dict(files)))
-            if failure:
-                raise DeviceFailure(*failure)
+            reply = self._exchange((target, device, dict(files)))
+            if not isinstance(reply, dict):
+                raise DeviceFailure(*reply)
+            self.hardware: str | None = reply["hardware"]
         except BaseException:
             self.close()
             raise

@@ -24,12 +24,12 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
-    target, files = pickle.load(requests)
+    target, device, files = pickle.load(requests)
     try:
-        machine = machine_for(target)(files)
+        machine = machine_for(target, device)(files)
     except Exception as error:
         return _reply(replies, _failure(error))
-    _reply(replies, None)
+    _reply(replies, {"hardware": machine.hardware})
     while True:
         try:
             kernel, arguments = pickle.load(requests)

@@ -12,8 +12,10 @@ from tvm.tirx import PrimFunc
 from bench.compare.mismatch import find_array_mismatch
 from bench.compare.smallest import SmallestOperands, shrink
 from bench.compare.verdict import LayerVerdict, Verdict
+from bench.devices import counters
 from bench.devices.failure import DeviceFailure
 from bench.devices.kernel_process import KernelProcess
+from bench.devices.names import check_target
 from bench.flows.flow import Flow, flow_for
 from bench.lowering import BuildError
 from bench.verification.inputs import draw
@@ -21,7 +23,7 @@ from bench.verification.kernel import Kernel, kernel_of
 from bench.verification.reference import Reference, reference_of
 from simulators.report import Report
 
-DEVICES = ("sim",)
+DEVICES = ("sim", "cuda")
 KERNEL = "kernel"
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "tensorcore": ("wmma.mma", "mma"),
@@ -44,7 +46,7 @@ def verify(
     name: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Verdict:
-    """Compile a kernel for ``target``, run it on the target's machine, and compare it with a reference.
+    """Compile a kernel for ``target``, run it on ``device`` (sim, cuda), and compare it with a reference.
 
     ``kernel`` is a scheduled PrimFunc, an IRModule with one, an s_tir Schedule, a VTA program, or a function
     that schedules ``block``; its last parameter is the result. ``reference`` is a NumPy function of the
@@ -57,6 +59,7 @@ def verify(
     flow = flow_for(target)
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r} for verify: one of {', '.join(DEVICES)}")
+    check_target(device, target)
     if instruction is not None and instruction not in INSTRUCTIONS[target]:
         valid = ", ".join(INSTRUCTIONS[target])
         raise ValueError(f"unknown instruction {instruction!r} of {target}: one of {valid}")
@@ -67,7 +70,8 @@ def verify(
     verdict = Verdict(name or taken.name, target, device, "exact", artifact=flow.artefact)
     try:
         files = _machine_files(flow, taken.code)
-        with KernelProcess(target, files, seconds=timeout) as process:
+        with KernelProcess(target, files, device=device, seconds=timeout) as process:
+            verdict.hardware = process.hardware
             output = np.zeros(taken.output.shape, taken.output.dtype)
             report = process.call(KERNEL, operands, output)
             _judge(verdict, taken, (output, expected_of(operands)), report, instruction=instruction)
@@ -126,9 +130,8 @@ def _judge(
     output, expected = results
     verdict.counters, verdict.findings = report.counters, report.findings
     verdict.mismatch = find_array_mismatch(kernel.output.name, output, expected)
-    executed = report.counters.get("tensor_instructions", 0)
     shapes = " ".join(f"{spec.name} {spec.dtype}{list(spec.shape)}" for spec in kernel.tensors)
-    layer = LayerVerdict(kernel.name, "kernel", shapes, instruction, count=executed)
+    layer = LayerVerdict(kernel.name, "kernel", shapes, instruction, count=counters.executed(report.counters))
     layer.verdict = "mismatch" if verdict.mismatch else "exact"
     verdict.layers = [layer]
     if verdict.mismatch:
@@ -141,6 +144,6 @@ def _judge(
             "build-error",
             "the reference is zero everywhere: nothing was tested",
         )
-    elif instruction and not executed:
+    elif instruction and counters.none_used(report.counters):
         verdict.verdict = "build-error"
         verdict.reason = f"the kernel executed no {instruction}: its schedule fell back to other code"
