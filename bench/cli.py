@@ -15,6 +15,7 @@ COMMANDS = (
     "replay",
     "tune",
     "audit",
+    "waivers",
     "listing",
     "doctor",
     "serve",
