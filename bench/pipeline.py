@@ -186,8 +186,11 @@ class _Run:
         for layer, entry in zip(transformed.report, verdict.layers, strict=True):
             equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
             entry.verdict = "exact" if equal else "mismatch"
-            if calls.get(layer.result) in execution.counters:
-                entry.counters = execution.counters[calls[layer.result]]
+            call = calls.get(layer.result, "")
+            errors = [each for each in execution.findings.get(call, []) if each.severity == "error"]
+            entry.errors = len(errors)
+            if call in execution.counters:
+                entry.counters = execution.counters[call]
                 entry.count = entry.counters.get("tensor_instructions", 0)
         verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
         vacuous = why_vacuous(transformed, execution, reference)
