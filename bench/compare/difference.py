@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -46,6 +47,19 @@ class Difference:
     part: tuple[tuple[int, int], ...]
     mask: str
     window: Window
+
+    def __post_init__(self) -> None:
+        ranks = {len(each) for each in (self.axes, self.extents, self.logical, self.counts, self.part)}
+        if len(ranks) != 1:
+            raise ValueError("axes, extents, logical, counts and part are not of one length")
+        for axis, extent, (start, stop) in zip(self.axes, self.extents, self.part, strict=True):
+            if len(self.counts.get(axis, ())) != extent:
+                raise ValueError(f"counts of axis {axis} are not {extent} numbers")
+            if not 0 <= start < stop <= extent:
+                raise ValueError(f"part {start} to {stop} of axis {axis} is not within 0 to {extent}")
+        if prod(stop - start for start, stop in self.part) > MOST_ELEMENTS:
+            raise ValueError(f"part has more than {MOST_ELEMENTS} elements")
+        self.differs()
 
     def differs(self) -> np.ndarray:
         """``mask`` as booleans, of the shape of ``part``."""
@@ -101,7 +115,7 @@ def pack_mask(mask: np.ndarray) -> str:
 
 def unpack_mask(text: str, shape: Sequence[int]) -> np.ndarray:
     """Undo :func:`pack_mask`; ValueError where ``text`` is not a mask of that shape."""
-    count = int(np.prod(shape, dtype=np.int64))
+    count = prod(shape)
     length = (count + 7) // 8
     reader = zlib.decompressobj()
     try:
