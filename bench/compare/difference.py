@@ -27,6 +27,11 @@ class Window:
     device: list[list[int]]
     reference: list[list[int]]
 
+    def __post_init__(self) -> None:
+        lengths = {tuple(map(len, rows)) for rows in (self.device, self.reference)}
+        if len(lengths) != 1 or any(len(set(each)) > 1 for each in lengths):
+            raise ValueError("device and reference are not two tables of one shape")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -49,9 +54,9 @@ class Difference:
     window: Window
 
     def __post_init__(self) -> None:
-        ranks = {len(each) for each in (self.axes, self.extents, self.logical, self.counts, self.part)}
-        if len(ranks) != 1:
-            raise ValueError("axes, extents, logical, counts and part are not of one length")
+        kept = (self.axes, self.extents, self.logical, self.counts, self.part, self.window.corner)
+        if len({len(each) for each in kept}) != 1:
+            raise ValueError("axes, extents, logical, counts, part and the corner are not of one length")
         for axis, extent, (start, stop) in zip(self.axes, self.extents, self.part, strict=True):
             if len(self.counts.get(axis, ())) != extent:
                 raise ValueError(f"counts of axis {axis} are not {extent} numbers")

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import jinja2
 
-from bench.compare.mismatch import BETWEEN_GRAPHS
+from bench.compare.mismatch import BETWEEN_GRAPHS, BETWEEN_KERNEL
 from bench.compare.verdict import VERDICTS, LayerVerdict, Verdict
 from bench.efficiency import Measure, measures_of
 from bench.reports.html.picture import Picture, picture_of
@@ -77,12 +77,19 @@ class Entry:
 
     @property
     def layer(self) -> LayerVerdict | None:
-        """The layer of its mismatch."""
+        """The layer of its mismatch; of a kernel that was verified by itself the kernel."""
         mismatch = self.verdict.mismatch
         if mismatch is None:
             return None
+        if mismatch.between == BETWEEN_KERNEL:
+            return next(iter(self.verdict.layers), None)
         named = [layer for layer in self.verdict.layers if layer.name == mismatch.layer]
         return named[0] if named else None
+
+    @property
+    def whole_graph(self) -> bool:
+        """Whether its mismatch is the first of a graph, and not that of a kernel by itself."""
+        return self.verdict.mismatch is not None and self.verdict.mismatch.between != BETWEEN_KERNEL
 
     @property
     def cells(self) -> list[Cell]:

@@ -109,13 +109,21 @@ def short_axis(axis: str) -> str:
 
 
 def picture_of(mismatch: Mismatch) -> Picture | None:
-    """The picture; None of a mismatch without its differing elements, as older runs have it."""
+    """The picture; None of a mismatch without its differing elements, as older runs have it.
+
+    ValueError where the first element is not in the part of the tensor that is kept.
+    """
     difference = mismatch.difference
     if difference is None or not difference.axes:
         return None
     first = tuple(mismatch.coordinate.values())
-    if len(first) != len(difference.axes):
-        return None
+    if len(first) != len(difference.part) or any(
+        not start <= position < stop for position, (start, stop) in zip(first, difference.part, strict=True)
+    ):
+        raise ValueError(
+            f"mismatch in {mismatch.binding}: coordinate {mismatch.coordinate} is not in the part "
+            f"{list(difference.part)} of its difference"
+        )
     axes = [short_axis(axis) for axis in difference.axes]
     names = ["", *axes] if len(axes) == 1 else axes
     panels, equal, more = _panels(difference, first)
@@ -190,7 +198,8 @@ def _shown(block: np.ndarray, first: int, valid: int) -> tuple[list[int], int, i
     candidates = sorted({*range(min(valid, len(block))), *differing})
     if len(candidates) <= MOST_PANELS:
         return candidates, 0, 0
-    shown = sorted({first, *differing[: MOST_PANELS - 1]})
+    others = [number for number in differing if number != first]
+    shown = sorted([first, *others[: MOST_PANELS - 1]])
     return shown, len(candidates) - len(differing), len(differing) - len(shown)
 
 
