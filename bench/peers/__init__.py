@@ -1,1 +1,1 @@
-"""Programs of others that compute the same integer products: to agree with, and to be faster or slower than."""
+"""Programs of others that compute the same integer products: witnesses, and what to be compared with."""
