@@ -16,9 +16,9 @@ PRODUCTS = TURNS * PACKETS * 2 * 128
 
 
 def ceiling_elf() -> bytes:
-    """A program that executes :data:`TURNS` turns of independent accumulating vrmpyub, and exits.
+    """A program of :data:`TURNS` turns of accumulating vrmpyub; its exit status is 0 after just as many.
 
-    Each has a register pair as accumulator of its own, so no packet waits for another.
+    There are as many accumulators as vector registers are left, so that few packets wait for another.
     """
     accumulators = range(2, 2 + 2 * PACKETS - 4)  # v0 and v1 are operands
     packets = "".join(
@@ -31,13 +31,13 @@ def ceiling_elf() -> bytes:
     source = f"""
     void _start(void) {{
       __asm__ volatile(
-        "{{ r1 = ##{TURNS}\\n r2 = ##0x01020304 }}\\n"
+        "{{ r1 = ##{TURNS} }}\\n{{ r2 = ##0x01020304\\n r4 = r1\\n r3 = #0 }}\\n"
         "{{ v0 = vsplat(r2) }}\\n{{ v1 = vsplat(r2) }}\\n"
         "1:\\n"
         {packets}
-        "{{ r1 = add(r1, #-1)\\n p0 = cmp.gtu(r1, #1) }}\\n"
+        "{{ r1 = add(r1, #-1)\\n p0 = cmp.gtu(r1, #1)\\n r3 = add(r3, #1) }}\\n"
         "{{ if (p0) jump 1b }}\\n"
-        "{{ r0 = #0\\n r6 = #94 }}\\n trap0(#1)" ::: "r0", "r1", "r2", "r6", "p0");
+        "{{ r0 = sub(r4, r3)\\n r6 = #94 }}\\n trap0(#1)" ::: "r0", "r1", "r2", "r3", "r4", "r6", "p0");
       for (;;) {{}}
     }}
     """

@@ -8,54 +8,52 @@ from math import ceil, floor, log10
 from bench.perf.result import Measured, Speed, Work
 from bench.reports.html.environment import environment
 
-WIDTH, LEFT, RIGHT, ROW, HEAD = 820, 260, 70, 26, 64
+WIDTH, LEFT, RIGHT, ROW, HEAD, LEGEND = 820, 260, 70, 26, 56, 46
 
 
 @dataclass(frozen=True)
 class Line:
-    """One bar: where it ends, and where its spread begins and ends, in pixels."""
+    """One rate, and where its spread begins and ends, in pixels."""
 
     speed: Speed
     y: float
-    end: float
+    at: float
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class Chart:
-    """The bars of one piece of work, and its scale: a decade at each tick."""
+    """The rates of one piece of work."""
 
     work: Work
     top: float
     lines: list[Line]
-    ticks: list[tuple[float, str]]
     height: float
 
 
 def draw(measured: Measured) -> str:
-    """An SVG of 10^9 multiply-accumulates a second, on a logarithmic scale: peers and subjects."""
-    charts = []
-    top = 0.0
-    for work in measured.works:
-        charts.append(_chart(work, top))
-        top += charts[-1].height
-    template = environment().get_template("speed.svg.j2")
-    return template.render(
-        charts=charts, width=WIDTH, height=top + 8, left=LEFT, row=ROW, measured=measured, right=WIDTH - RIGHT
-    )
-
-
-def _chart(work: Work, top: float) -> Chart:
-    low = floor(log10(min(speed.rate.low for speed in work.speeds)))
-    high = ceil(log10(max(speed.rate.high for speed in work.speeds)))
+    """An SVG of 10^9 multiply-accumulates a second, on one logarithmic scale: peers and subjects."""
+    rates = [speed.rate for work in measured.works for speed in work.speeds]
+    low = floor(log10(min((rate.low for rate in rates), default=1)))
+    high = max(low + 1, ceil(log10(max((rate.high for rate in rates), default=1))))
 
     def at(rate: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * (log10(rate) - low) / max(1, high - low), 1)
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * (log10(rate) - low) / (high - low), 1)
 
-    lines = [
-        Line(speed, top + HEAD + ROW * number, at(speed.rate.median), at(speed.rate.low), at(speed.rate.high))
-        for number, speed in enumerate(work.speeds)
-    ]
+    charts = []
+    top = float(LEGEND)
+    for work in measured.works:
+        lines = [
+            Line(
+                speed, top + HEAD + ROW * row, at(speed.rate.median), at(speed.rate.low), at(speed.rate.high)
+            )
+            for row, speed in enumerate(work.speeds)
+        ]
+        charts.append(Chart(work, top, lines, HEAD + ROW * len(lines) + 34))
+        top += charts[-1].height
     ticks = [(at(10.0**power), f"{10.0**power:g}") for power in range(low, high + 1)]
-    return Chart(work, top, lines, ticks, HEAD + ROW * len(lines) + 36)
+    template = environment().get_template("speed.svg.j2")
+    return template.render(
+        charts=charts, ticks=ticks, width=WIDTH, height=round(top + 8), left=LEFT, right=WIDTH - RIGHT
+    )
