@@ -160,6 +160,10 @@ def test_the_instruction_of_a_kernel_by_itself_is_named():
     kernel = layer(1, name="kernel", operator="kernel", instruction="vrmpy", verdict="mismatch")
     words = page(json_file.Run({}, None, [verdict("mismatch", mismatch=found, layers=[kernel])])).words
     assert "vrmpy , executed 100 times" in words
+    kernel.instruction = None
+    words = page(json_file.Run({}, None, [verdict("mismatch", mismatch=found, layers=[kernel])])).words
+    assert "none was asked for; 100 tensor instructions were executed" in words
+    assert "d0 0" in words
     assert "Tensors before it" not in words
 
 
