@@ -27,7 +27,7 @@ def add_to(commands: Any) -> None:
         "measured is exact, and the simulators are there.",
     )
     parser.add_argument(
-        "--target", type=some_targets, metavar="TARGET[,TARGET]|all", help="accelerators (default: all)"
+        "--target", default="all", metavar="TARGET[,TARGET]|all", help="accelerators (default: all)"
     )
     parser.add_argument(
         "--rounds", type=_a_count, default=5, metavar="N", help="rounds of layers (default 5)"
@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
         help="one part: layers (speed on two of them), network (speed), kernels (counters); may be repeated",
     )
     parser.add_argument(
-        "--network", type=a_workload, default=NETWORK, help=f"the network (default {NETWORK})"
+        "--network", default=NETWORK, metavar="WORKLOAD", help=f"the network (default {NETWORK})"
     )
     parser.add_argument(
         "--image", type=an_image_size, metavar="PIXELS", help=f"side of its images ({NETWORK}: {IMAGE})"
@@ -61,9 +61,13 @@ def execute(options: argparse.Namespace) -> int:
     for path in (options.json, options.plot):
         if path and not path.resolve().parent.is_dir():
             return _usage_error(f"{path}: there is no folder {path.parent}")
-    # Before NumPy is imported, here and in the processes that are started: a core for each.
+    # Before NumPy is imported, which checking a target's name would do: matrix products on one core, as
+    # threads that wait for each other count as busy. The processes that are started inherit it.
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    from bench.flows.flow import TARGETS
+    try:
+        targets, network = some_targets(options.target), a_workload(options.network)
+    except argparse.ArgumentTypeError as error:
+        return _usage_error(str(error))
     from bench.perf.kernels import measure_kernels
     from bench.perf.networks import measure_network
     from bench.perf.result import Measured
@@ -71,9 +75,8 @@ def execute(options: argparse.Namespace) -> int:
     from bench.reports.performance import tables
     from bench.versions import versions
 
-    targets = options.target or list(TARGETS)
     parts = options.only or PARTS
-    image = options.image or (IMAGE if options.network == NETWORK else None)
+    image = options.image or (IMAGE if network == NETWORK else None)
     measured = Measured(options.rounds)
     with Progress(total=len(parts)) as progress:
         if "layers" in parts:
@@ -82,7 +85,7 @@ def execute(options: argparse.Namespace) -> int:
             try:
                 measure_network(
                     measured,
-                    options.network,
+                    network,
                     targets,
                     image=image,
                     rounds=(options.rounds + 1) // 2,

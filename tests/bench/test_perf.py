@@ -233,12 +233,13 @@ def test_peers_that_are_missing_are_said_and_left_out(small, monkeypatch, capsys
     [
         (["--rounds", "0"], "'0' is not a whole number from 1"),
         (["--target", "gpu"], "unknown target 'gpu': one of tensorcore, hexagon, vta"),
+        (["--network", "vgg"], "unknown workload 'vgg': one of digits"),
         (["--only", "dense"], "invalid choice: 'dense' (choose from 'layers', 'network', 'kernels')"),
         (["--json", "/nowhere/perf.json"], "/nowhere/perf.json: there is no folder /nowhere"),
         (["--plot", "/nowhere/perf.svg"], "/nowhere/perf.svg: there is no folder /nowhere"),
         (["--only", "network", "--image", "33"], "image 33 of resnet18 is not a multiple of 8"),
     ],
-    ids=["rounds", "target", "only", "json", "plot", "image"],
+    ids=["rounds", "target", "network", "only", "json", "plot", "image"],
 )
 def test_a_usage_error_is_one_line_and_status_2(arguments, message, capsys):
     try:
@@ -249,6 +250,16 @@ def test_a_usage_error_is_one_line_and_status_2(arguments, message, capsys):
     assert (status, captured.err.count("\n")) == (2, 1)
     assert captured.err.startswith("bitexact perf: ")
     assert message in captured.err
+
+
+def test_numpy_is_not_imported_before_it_is_held_to_one_thread():
+    code = """
+import sys
+from bench.cli import build_parser
+build_parser().parse_args(["perf", "--target", "vta", "--network", "digits"])
+sys.exit("numpy" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def example() -> Measured:
