@@ -6,10 +6,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.commands.options import Progress, a_workload, an_image_size, some_targets
+
+if TYPE_CHECKING:
+    from bench.perf.result import Measured
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PARTS = ("layers", "network", "kernels")
@@ -73,7 +77,6 @@ def execute(options: argparse.Namespace) -> int:
     from bench.perf.result import Measured
     from bench.perf.speed import measure_layers
     from bench.reports.performance import tables
-    from bench.versions import versions
 
     parts = options.only or PARTS
     image = options.image or (IMAGE if network == NETWORK else None)
@@ -96,15 +99,24 @@ def execute(options: argparse.Namespace) -> int:
         if "kernels" in parts:
             measure_kernels(measured, targets, progress=progress.of("kernels"))
     print(tables(measured, style="github" if options.markdown else "simple"))
-    if options.json:
-        content = {"versions": versions(), **measured.to_json()}
-        options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    if options.plot:
-        from bench.reports.html.plot import draw
-
-        options.plot.write_text(draw(measured), encoding="utf-8")
+    for path, text in _files(options, measured):
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            return _usage_error(f"{path}: {error.strerror}")
     missing = [each for each in measured.missing if "qemu" in each]
     return 1 if measured.wrong or missing else 0
+
+
+def _files(options: argparse.Namespace, measured: Measured) -> Iterator[tuple[Path, str]]:
+    from bench.reports.html.plot import draw
+    from bench.versions import versions
+
+    if options.json:
+        content = {"versions": versions(), **measured.to_json()}
+        yield options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    if options.plot:
+        yield options.plot, draw(measured)
 
 
 def _usage_error(message: str) -> int:

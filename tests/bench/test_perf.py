@@ -193,6 +193,14 @@ def test_the_command_measures_prints_and_writes(small, tmp_path, capsys):
     assert texts.count("VTA machine") == 3
 
 
+def test_a_file_that_cannot_be_written_is_said_after_the_tables(small, capsys):
+    arguments = ["--target", "vta", "--only", "kernels"]
+    assert main(["perf", *arguments, "--json", "/dev/full"]) == 2
+    captured = capsys.readouterr()
+    assert "GEMM micro-ops" in captured.out
+    assert captured.err == "bitexact perf: /dev/full: No space left on device\n"
+
+
 def test_a_simulator_that_is_wrong_is_said_and_fails(small, monkeypatch, capsys):
     called = VtaMachine.call
 
