@@ -119,7 +119,7 @@ def _positive(value: str, kind: Callable[[str], float], what: str) -> float:
 
 def add_bundles(parser: argparse.ArgumentParser) -> None:
     """Add ``--bundles``: where failing cases are kept."""
-    from bench.bundles.folder import DEFAULT, VARIABLE, default_folder
+    from bench.bundle_folder import DEFAULT, VARIABLE, default_folder
 
     parser.add_argument(
         "--bundles",
