@@ -92,11 +92,10 @@ class Bitexact:
         target = target or self.target
         if device is None and self.device not in DEVICES:
             pytest.skip(f"kernels are verified on {', '.join(DEVICES)}; --bitexact-device is {self.device}")
+        device = device or self._device_for(target)
         drawn = self._next_seed(seed)
         options.setdefault("name", self._item.name)
-        verdict = verify(
-            kernel, reference, target, device or self.device, **self._defaults(options, seed=drawn)
-        )
+        verdict = verify(kernel, reference, target, device, **self._defaults(options, seed=drawn))
         return self._judge(verdict, seed=drawn)
 
     def run(
@@ -119,11 +118,12 @@ class Bitexact:
         from bench.pipeline import run
 
         target = target or self.target
+        device = device or self._device_for(target)
         drawn = self._next_seed(seed) if inputs is None else None
         if inputs is None:
             inputs = _drawn(mod, drawn or 0)
         options.setdefault("workload", self._item.name)
-        verdict = run(mod, inputs, target, device or self.device, **self._defaults(options))
+        verdict = run(mod, inputs, target, device, **self._defaults(options))
         return self._judge(verdict, seed=drawn)
 
     def run_workload(
@@ -137,8 +137,20 @@ class Bitexact:
         from bench.workload_run import run_workload
 
         target = target or self.target
-        verdict = run_workload(workload, target, device or self.device, **self._defaults(options))
+        device = device or self._device_for(target)
+        verdict = run_workload(workload, target, device, **self._defaults(options))
         return self._judge(verdict, seed=None)
+
+    def _device_for(self, target: str) -> str:
+        """The session's device; the test is skipped where it is none for this target."""
+        __tracebackhide__ = True
+        from bench.devices.names import check_target
+
+        try:
+            check_target(self.device, target)
+        except ValueError as error:
+            pytest.skip(str(error))
+        return self.device
 
     def _origin(self, seed: int) -> str:
         """Where the seed of the last call comes from."""

@@ -210,6 +210,14 @@ class TestMissingDevice:
         result.assert_outcomes(skipped=1)
         result.stdout.fnmatch_lines(["SKIPPED *kernels are verified on sim*; --bitexact-device is host"])
 
+    def test_a_device_of_another_target_skips(self, pytester: pytest.Pytester) -> None:
+        pytester.makepyfile(vta_tests("def test_dense(bitexact): bitexact.verify(KERNEL, REFERENCE, 'vta')"))
+        result = run_here(pytester, "-rs", "--bitexact-device", "cuda")
+        result.assert_outcomes(skipped=1)
+        result.stdout.fnmatch_lines(
+            ["SKIPPED *device cuda is a GPU: it runs * tensorcore, not vta*"]
+        )
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
