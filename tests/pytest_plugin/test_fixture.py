@@ -214,9 +214,7 @@ class TestMissingDevice:
         pytester.makepyfile(vta_tests("def test_dense(bitexact): bitexact.verify(KERNEL, REFERENCE, 'vta')"))
         result = run_here(pytester, "-rs", "--bitexact-device", "cuda")
         result.assert_outcomes(skipped=1)
-        result.stdout.fnmatch_lines(
-            ["SKIPPED *device cuda is a GPU: it runs * tensorcore, not vta*"]
-        )
+        result.stdout.fnmatch_lines(["SKIPPED *device cuda is a GPU: it runs * tensorcore, not vta*"])
 
 
 @pytest.mark.parametrize(
