@@ -7,6 +7,8 @@ from hypothesis import settings
 
 # Tuning records of whoever runs the tests change the kernels: none are read, unless a test names a folder.
 os.environ["BITEXACT_TUNING"] = ""
+# Failing cases are kept by the tests of that, and nowhere else.
+os.environ["BITEXACT_BUNDLES"] = "none"
 
 # Where bitexact is installed pytest has loaded its plugin already, under the name of the entry point.
 _installed = "bitexact" in entry_points(group="pytest11").names

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+if TYPE_CHECKING:
+    from bench.compare.verdict import Verdict
+    from bench.trace import Trace
 
 Check = Callable[[str], str]
 
@@ -105,6 +110,35 @@ def _positive(value: str, kind: Callable[[str], float], what: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{value!r} is not {what} above 0")
     return number
+
+
+def add_bundles(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bundles``: where failing cases are kept."""
+    from bench.bundles.folder import DEFAULT, VARIABLE, default_folder
+
+    parser.add_argument(
+        "--bundles",
+        type=a_bundle_folder,
+        default=default_folder(),
+        metavar="DIR",
+        help=f"where a failing case is kept, for bitexact replay (default: {VARIABLE}, or {DEFAULT}); "
+        "none: nowhere",
+    )
+
+
+def a_bundle_folder(value: str) -> Path | None:
+    """A folder for bundles, or ``none``."""
+    return None if value == "none" else Path(value)
+
+
+def kept(bundles: Path | None, verdict: Verdict, trace: Trace, *, seed: int | None = None) -> None:
+    """Keep a failing case, and say where, or why it could not be kept."""
+    from bench import bundles as bundling
+
+    try:
+        bundling.keep(bundles, verdict, trace, seed=seed)
+    except (OSError, ValueError) as error:
+        print(f"bitexact: the failing case could not be kept in {bundles}: {error}", file=sys.stderr)
 
 
 class Progress:
