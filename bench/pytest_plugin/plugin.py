@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.pytest_plugin import case, markers, options, shadowing, summary, waivers, waiving
+from bench.pytest_plugin import (
+    case,
+    keeping,
+    markers,
+    options,
+    replaying,
+    shadowing,
+    summary,
+    waivers,
+    waiving,
+)
 from bench.pytest_plugin.fixture import Bitexact
 
 SETTINGS = pytest.StashKey[options.Settings]()
@@ -23,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options and the waivers, and declare the markers."""
     markers.declare(config)
     settings = config.stash[SETTINGS] = options.Settings.of(config)
+    replaying.collect_bundles_alone(config, settings)
     try:
         config.stash[WAIVERS] = waivers.read(settings.waivers) if settings.waivers else {}
     except waivers.WaiverError as error:
@@ -38,6 +50,11 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Say what a session can be repeated with."""
     return config.stash[SETTINGS].header()
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Take a bundle for an item where it is to be replayed."""
+    return replaying.directory_of(path, parent, parent.config.stash[SETTINGS])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -89,9 +106,14 @@ def bitexact(request: pytest.FixtureRequest) -> Bitexact:
     """Verify kernels and graphs bit for bit: ``bitexact.verify(...)``, ``bitexact.run(...)``."""
     if hidden := shadowing.hidden_package():
         pytest.fail(f"bitexact: {hidden}", pytrace=False)
-    config = request.config
-    waiver = config.stash[WAIVERS].get(case.case_of(request.node))
-    return Bitexact(request.node, config.stash[SETTINGS], waiver)
+    settings = request.config.stash[SETTINGS]
+    waiver = request.config.stash[WAIVERS].get(case.case_of(request.node))
+
+    def bundles() -> Path | None:
+        temporary = request.getfixturevalue("tmp_path_factory").getbasetemp()
+        return keeping.bundle_folder(settings, temporary)
+
+    return Bitexact(request.node, settings, waiver=waiver, bundles=bundles)
 
 
 @pytest.fixture
