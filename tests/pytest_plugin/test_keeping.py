@@ -9,14 +9,6 @@ import pytest
 from tests.pytest_plugin.repository import run_apart, run_here, vta_tests
 
 BAD = vta_tests("def test_bad(bitexact):\n    bitexact.verify(KERNEL, wrong, 'vta')\n")
-NETWORK = """
-from tests.bench.integer_graphs import dense
-from bench.faults import FAULTS
-
-def test_graph(bitexact):
-    module = dense(8, 16, 32, data_dtype="int8", scheme="pow2")
-    bitexact.run(module, target="vta", fault=FAULTS["vta-shift-by-one"])
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +63,7 @@ def test_a_folder_that_cannot_be_written_does_not_hide_the_failure(pytester: pyt
 
 class TestReplay:
     def test_a_bundle_is_one_item_and_fails_again(self, pytester: pytest.Pytester) -> None:
-        path = bundle_of(pytester, NETWORK, "--bitexact-bundles", "kept")
+        path = bundle_of(pytester, BAD, "--bitexact-bundles", "kept")
         result = run_here(pytester, "--bitexact-replay", str(path), "-v")
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(
@@ -79,13 +71,14 @@ class TestReplay:
                 "*collected 1 item",
                 "kept/*::replay FAILED*",
                 "vta on sim: mismatch, in phase compare",
-                "*mismatch between device and transformed graph",
+                "*mismatch between device and reference",
                 "reproduced: mismatch in *",
                 "verdicts: 1 mismatch",
             ]
         )
         assert "replaying.py" not in result.stdout.str()
 
+    @pytest.mark.slow
     def test_a_bundle_outside_of_the_repository_is_replayed_by_workers(
         self, pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
