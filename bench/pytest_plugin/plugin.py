@@ -88,14 +88,17 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the verdicts."""
+    """Count the verdicts, and say what may have kept tests from being imported."""
     reports = [
         report
         for listed in terminalreporter.stats.values()
         for report in listed
         if isinstance(report, pytest.TestReport) and report.when == "call"
     ]
-    if lines := summary.summary(reports):
+    lines = summary.summary(reports)
+    errors = (report.longreprtext for report in terminalreporter.stats.get("error", ()))
+    lines += dict.fromkeys(filter(None, map(shadowing.hidden_in, errors)))
+    if lines:
         terminalreporter.section("bitexact")
         for line in lines:
             terminalreporter.line(line)
