@@ -13,7 +13,6 @@ from bench.pytest_plugin import (
     keeping,
     markers,
     options,
-    replaying,
     shadowing,
     summary,
     waivers,
@@ -34,7 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options and the waivers, and declare the markers."""
     markers.declare(config)
     settings = config.stash[SETTINGS] = options.Settings.of(config)
-    replaying.collect_bundles_alone(config, settings)
+    if settings.replay:
+        from bench.pytest_plugin.replaying import Replay
+
+        config.pluginmanager.register(Replay(config, settings))
     try:
         config.stash[WAIVERS] = waivers.read(settings.waivers) if settings.waivers else {}
     except waivers.WaiverError as error:
@@ -50,11 +52,6 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Say what a session can be repeated with."""
     return config.stash[SETTINGS].header()
-
-
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Take a bundle for an item where it is to be replayed."""
-    return replaying.directory_of(path, parent, parent.config.stash[SETTINGS])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

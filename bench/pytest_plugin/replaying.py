@@ -13,10 +13,21 @@ from bench.pytest_plugin.options import Settings
 ITEM = "replay"
 
 
-def collect_bundles_alone(config: pytest.Config, settings: Settings) -> None:
-    """Let a session collect the bundles that it is given, and nothing else."""
-    if settings.replay:
+class Replay:
+    """The hooks of a session that replays; registered only where one does."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        """Let the session collect its bundles, and nothing else."""
+        self._settings = settings
         config.args = [str(bundle) for bundle in settings.replay]
+
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """Take a directory that is one of the bundles for one."""
+        if path not in self._settings.replay:
+            return None
+        directory: BundleDirectory = BundleDirectory.from_parent(parent, path=path)
+        directory.settings = self._settings
+        return directory
 
 
 class BundleDirectory(pytest.Directory):
@@ -51,12 +62,3 @@ class ReplayItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, None, str]:
         """How the item is called in a report."""
         return self.path, None, f"replay of {self.path.name}"
-
-
-def directory_of(path: Path, parent: pytest.Collector, settings: Settings) -> BundleDirectory | None:
-    """The collector of ``path`` if it is one of the bundles."""
-    if path not in settings.replay:
-        return None
-    directory: BundleDirectory = BundleDirectory.from_parent(parent, path=path)
-    directory.settings = settings
-    return directory
