@@ -5,6 +5,7 @@ Within `plain_code` the functions of this package write each instruction as a ca
 or a layout that is wrong on Hexagon is wrong on this CPU too.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,11 @@ from tvm.ir import Expr, TensorLoad
 from tvm.tirx.script import builder as T  # noqa: N812
 
 from kernels.hexagon.toolchain import RUNTIME, compile_c_for_host
+
+INSTRUCTIONS = frozenset(
+    re.findall(r"^(?:INSTRUCTION|REDUCING\w+)\((\w+)", (RUNTIME / "instructions.c").read_text(), re.MULTILINE)
+)
+"""The names of the instructions that there is C for, with _ for a dot."""
 
 _PREFIX = "bitexact_hvx_"
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
@@ -40,12 +46,19 @@ def plain_object() -> bytes:
 
 
 def call_plain(dtype: str, name: str, operands: Sequence[Expr]) -> Expr:
-    """Call the C of an instruction, here; give its result, a vector or a pair of vectors."""
+    """Call the C of an instruction, here; give its result, a vector or a pair of vectors.
+
+    Raises ValueError for an instruction without C.
+    """
+    c_name = name.replace(".", "_")
+    if c_name not in INSTRUCTIONS:
+        raise ValueError(
+            f"no C for {name} in runtime/instructions.c; there are {', '.join(sorted(INSTRUCTIONS))}"
+        )
     lanes = int(dtype.partition("x")[2])
     result = T.alloc_buffer((lanes,), dtype.partition("x")[0], scope="global")
     arguments = [_address(operand) if is_vector(operand) else operand for operand in operands]
-    function = _PREFIX + name.replace(".", "_")
-    T.evaluate(T.call_extern("int32", function, result.data, *arguments))
+    T.evaluate(T.call_extern("int32", _PREFIX + c_name, result.data, *arguments))
     return result[T.ramp(0, 1, lanes)]
 
 
