@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kernels.hexagon import toolchain
-from kernels.hexagon.build import ARCHITECTURES, probe_elf
+from kernels.hexagon.architectures import built_architectures, probe_elf
 from kernels.hexagon.machine_code import without_vrmpy
 from simulators.hvx import qemu
 from simulators.hvx.qemu import (
@@ -428,12 +428,40 @@ def test_without_qemu_the_reason_names_the_command_that_installs_it(monkeypatch,
 
 @needs_qemu
 def test_the_newest_architecture_is_found_by_running_one_elf_for_each():
-    probes = {version: probe_elf(version) for version in ARCHITECTURES}
+    probes = {version: probe_elf(version) for version in built_architectures()}
     newest = newest_architecture(probes)
     assert newest is not None
     assert newest >= 67
     assert newest_architecture({66: probes[66]}) == 66
     assert newest_architecture({99: probes[66]}) is None  # runs, but is not what it was said to be
+
+
+@needs_qemu
+def test_a_simulator_that_runs_the_architecture_is_not_missing():
+    assert qemu.why_not_running((67, probe_elf(67))) is None
+    assert re.match(r"\d+\.\d+", qemu.version())
+
+
+def test_a_simulator_that_is_too_old_says_its_version_and_what_to_type(monkeypatch, tmp_path):
+    old = tmp_path / qemu.PROGRAM
+    old.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --version ] && echo "qemu-hexagon version 5.1.0 (Debian 1:5.1)" && exit 0\n'
+        "echo \"qemu-hexagon: unable to find CPU model 'unknown'\" >&2; exit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    reason = qemu.why_not_running((67, probe_elf(67)))
+    assert reason == (
+        "qemu-hexagon 5.1.0 (Debian 1:5.1) does not run Hexagon v67, as 7.2 does: apt-get install qemu-user"
+    )
+    old.write_text("#!/bin/sh\nexit 1\n")
+    assert "qemu-hexagon of unknown version does not run" in str(qemu.why_not_running((67, probe_elf(67))))
+
+
+def test_a_missing_simulator_is_missing_for_every_architecture(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert qemu.why_not_running((67, b"")) == "qemu-hexagon not found: apt-get install qemu-user"
 
 
 def broken(elf: bytes, offset: int, form: str, value: int) -> bytes:
