@@ -26,7 +26,7 @@ import numpy.typing
 
 PROGRAM = "qemu-hexagon"
 INSTALL = "apt-get install qemu-user"
-OLDEST = "7.2"  # version that kernels have been run by
+OLDEST, OLDEST_RUNS = "7.2", 67  # the oldest version that kernels have been run by, and what it goes up to
 PROTOCOL_MAGIC = 0x56585648
 PROTOCOL_VERSION = 2
 MAX_TENSORS = 16
@@ -109,7 +109,8 @@ def why_not_running(probe: tuple[int, bytes]) -> str | None:
     number, _ = probe
     if newest_architecture(dict([probe])) == number:
         return None
-    return f"{PROGRAM} {version()} does not run Hexagon v{number}, as {OLDEST} does: {INSTALL}"
+    older = f", as {OLDEST} does" if number <= OLDEST_RUNS else ""
+    return f"{PROGRAM} {version()} does not run Hexagon v{number}{older}: {INSTALL}"
 
 
 def check_elf(elf: bytes) -> None:
