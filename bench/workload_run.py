@@ -12,6 +12,7 @@ from bench.faults import Fault
 from bench.flows.flow import flow_for
 from bench.passes.quantize import quantize, quantize_input
 from bench.pipeline import DEFAULT_TIMEOUT, Executor, Progress, run
+from bench.trace import Trace
 from bench.workloads import Workload
 
 
@@ -26,12 +27,13 @@ def run_workload(
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
     executor: Executor = execute,
+    trace: Trace | None = None,
 ) -> Verdict:
     """Run ``workload`` on ``target`` and ``device``.
 
     ``scheme`` (fixed or pow2) replaces the quantisation that the target prefers. The verdict's ``accuracy``
     has the share of right answers of the float network and of the integer graph, and is empty for a workload
-    without labels; ``similarity`` is the cosine between their results. Errors are those of
+    without labels; ``similarity`` is the cosine between their results. ``trace`` and errors are those of
     :func:`bench.pipeline.run`.
     """
     flow = flow_for(target)
@@ -53,6 +55,7 @@ def run_workload(
         timeout=timeout,
         progress=progress,
         executor=executor,
+        trace=trace,
     )
     scores, integers = evaluate(workload.module, workload.images), evaluate(module, inputs)
     accuracy = {}

@@ -53,6 +53,12 @@ def test_every_check_has_a_fault() -> None:
     assert {name.split("/")[0] for name in CHECKS} == used
 
 
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_every_fault_has_a_place(fault: AuditFault) -> None:
+    with fault.plant():
+        pass
+
+
 def test_the_document_has_the_table() -> None:
     table = catalogue_document(list(FAULTS.values()), CHECKS.values())
     assert DOCUMENT.read_text().endswith(table + "\n"), "write it again: bitexact audit --list"

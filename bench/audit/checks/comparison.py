@@ -208,7 +208,7 @@ def _finding_is_hazard() -> str | None:
     ):
         verdict = Verdict("kernel", "vta", "sim", "exact")
         report = Report({}, [Finding("race", severity, "line 1", "two writes")])
-        verify._judge(verdict, kernel, (output.astype(np.int32), right), report, instruction=None)
+        verify.judge(verdict, kernel, (output.astype(np.int32), right), report, instruction=None)
         if verdict.verdict != meant:
             return f"{severity} beside {output.tolist()} for {right.tolist()} is {verdict.verdict}"
     return None
