@@ -24,6 +24,8 @@ from typing import IO, NoReturn, Self, TypeVar
 import numpy as np
 import numpy.typing
 
+from simulators import child_process
+
 PROGRAM = "qemu-hexagon"
 INSTALL = "apt-get install qemu-user"
 OLDEST, OLDEST_RUNS = "7.2", 67  # the oldest version that kernels have been run by, and what it goes up to
@@ -248,7 +250,7 @@ class FunctionServer:
         self._executed_vrmpy: dict[tuple[object, ...], int] = {}
         self._directory = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
         self._stderr: IO[bytes] = (Path(self._directory.name) / "stderr").open("w+b")
-        self._process = subprocess.Popen(
+        self._process = child_process.start(
             [PROGRAM, str(_write_elf(self._directory.name, elf))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
