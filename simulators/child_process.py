@@ -32,7 +32,7 @@ def start(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
 
     def popen() -> "subprocess.Popen[Any]":
         # Between fork and exec another thread may hold a lock: nothing here takes one.
-        return subprocess.Popen(command, preexec_fn=end_with_parent, **options)
+        return subprocess.Popen(command, preexec_fn=end_with_parent, **options)  # noqa: PLW1509
 
     return _starter(parent).submit(popen).result()
 
