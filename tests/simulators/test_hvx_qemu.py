@@ -3,6 +3,8 @@
 import os
 import re
 import struct
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -23,6 +25,7 @@ from simulators.hvx.qemu import (
     newest_architecture,
 )
 from tests.simulators.hvx_guest import guest, needs_qemu, needs_toolchain
+from tests.simulators.test_child_process import wait_until_gone
 
 pytestmark = [needs_toolchain]
 
@@ -526,3 +529,29 @@ def test_a_read_only_output_is_refused(server):
     output.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         server.call("copy", [small()], output)
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from simulators.hvx.qemu import FunctionServer
+
+server = FunctionServer(Path(sys.argv[1]).read_bytes(), timeout=600)
+print(server._process.pid, flush=True)
+server.call("hang", [np.zeros(4, np.int32)], np.zeros(4, np.int32))
+"""
+
+
+@needs_qemu
+def test_a_guest_that_hangs_ends_with_its_client_when_that_is_killed(elf, tmp_path):
+    (tmp_path / "guest.elf").write_bytes(elf)
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(tmp_path / "guest.elf")], stdout=subprocess.PIPE, text=True
+    )
+    guest_process = int(client.stdout.readline())
+    time.sleep(0.5)  # it is in its endless loop
+    assert is_running(guest_process)
+    client.kill()
+    client.wait()
+    wait_until_gone(guest_process)
