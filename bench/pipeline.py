@@ -175,7 +175,8 @@ class _Run:
                 if fault and fault.machine:
                     raise FaultNotPlanted(f"{fault.name} changes machine code, and the device host has none")
                 kernels = self.flow.plain_kernels(transformed)
-                return lower_for_host(transformed.mod, kernels, target=self.flow.target)
+                objects = self.flow.plain_objects()
+                return lower_for_host(transformed.mod, kernels, target=self.flow.target, objects=objects)
             files = self.flow.machine_files(transformed)
             if fault and fault.machine:
                 files = fault.machine(files)

@@ -21,6 +21,7 @@ from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.interpreter import module_command
 from bench.devices.kernel_worker import LENGTH_BYTES
 from bench.devices.machines import machine_for
+from simulators import child_process
 from simulators.report import Report
 
 
@@ -42,7 +43,7 @@ class KernelProcess:
         self._held = contextlib.ExitStack()
         self._held.enter_context(exclusive(device))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(
+        self._process = child_process.start(
             module_command("bench.devices.kernel_worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
