@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from bench.compare.difference import Difference, difference_of
 from bench.compare.operands import Operands, operands_of
 from bench.flows.transformed import Correspondence, Transformed
 from bench.int4 import held, unpack_int4
@@ -28,7 +29,8 @@ class Mismatch:
     ``between`` says which two evaluations differ. ``coordinate`` is the logical one, by axis;
     ``packed_index`` and ``packed_address`` (in elements) are those of the stored tensor, ``layout`` its
     layout, ``tile`` the outer and ``lane`` the innermost packed position. ``device`` and ``reference`` are
-    the two values, ``differing`` of ``elements`` differ, ``pattern`` names the coordinates they touch.
+    the two values, ``differing`` of ``elements`` differ, ``pattern`` names the coordinates they touch and
+    ``difference`` has all of them.
     """
 
     between: str
@@ -48,19 +50,25 @@ class Mismatch:
     elements: int
     pattern: dict[str, str] = field(default_factory=dict)
     operands: Operands | None = None
+    difference: Difference | None = None
 
 
 def find_device_mismatch(
-    transformed: Transformed, device: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+    transformed: Transformed,
+    device: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    *,
+    prefix: str = "",
 ) -> Mismatch | None:
     """The first tensor, in the order of the graph, in which the device differs from the NumPy evaluation.
 
     Both map the bindings of the transformed ``main`` to arrays. A tensor that one of them lacks is a
-    ValueError: a comparison that leaves something out proves nothing.
+    ValueError: a comparison that leaves something out proves nothing. Of a graph that is several, ``prefix``
+    is what the names of one of them begin with.
     """
     for binding in bindings_of(transformed.mod["main"]):
         name = binding.var.name
-        if not isinstance(binding.var.ty, relax.TensorType):
+        if not isinstance(binding.var.ty, relax.TensorType) or not name.startswith(prefix):
             continue
         for where, tensors in (("device", device), ("reference", reference)):
             if name not in tensors:
@@ -74,15 +82,22 @@ def find_device_mismatch(
 
 
 def find_pass_mismatch(
-    transformed: Transformed, evaluated: Mapping[str, np.ndarray], original: Mapping[str, np.ndarray]
+    transformed: Transformed,
+    evaluated: Mapping[str, np.ndarray],
+    original: Mapping[str, np.ndarray],
+    *,
+    prefix: str = "",
 ) -> Mismatch | None:
     """The first tensor in which the transformed graph does not hold the values of the integer graph.
 
-    Padding is left out: it has no counterpart in the integer graph.
+    Padding is left out: it has no counterpart in the integer graph. ``prefix`` is that of
+    :func:`find_device_mismatch`.
     """
     bindings = {binding.var.name: binding for binding in bindings_of(transformed.mod["main"])}
     for entry in transformed.correspondences:
         if entry.transformed not in bindings or entry.original not in original:
+            continue
+        if not entry.transformed.startswith(prefix):
             continue
         got = single_values(evaluated[entry.transformed], entry)
         meant = held(original[entry.original])
@@ -152,6 +167,7 @@ def find_array_mismatch(name: str, got: np.ndarray, expected: np.ndarray) -> Mis
         differing=len(different),
         elements=int(got.size),
         pattern={axis: _touched(different[:, number], got.shape[number]) for number, axis in enumerate(axes)},
+        difference=difference_of(got, expected, dict(zip(axes, got.shape, strict=True)), index),
     )
 
 
@@ -196,7 +212,16 @@ class _Difference:
             elements=int(self.got.size),
             pattern=self.pattern(coordinates),
             operands=operands_of(transformed, self.binding, first, index, values),
+            difference=difference_of(
+                self.plain(self.got), self.plain(self.expected), self.extents(), tuple(first.values())
+            ),
         )
+
+    def plain(self, array: np.ndarray) -> np.ndarray:
+        """One of the two by its logical axes, padding included."""
+        if self.entry and self.entry.layout:
+            return unpack(array, self.entry.layout, target=self.entry.axes)
+        return array
 
     def axes(self) -> tuple[str, ...]:
         """The names of the logical axes; numbered ones where the tensor has none."""
