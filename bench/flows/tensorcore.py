@@ -79,7 +79,7 @@ class TensorCoreFlow:
             absorb=self._absorb,
         )
         tuned = {
-            kernel.name: f"tuned, cost {record.cost:,.0f}"
+            kernel.name: str(record)
             for kernel in packed_kernels(transformed)
             if (record := self._record(primfunc(kernel)))
         }

@@ -1,8 +1,12 @@
 """Tuning: the search is MetaSchedule's, every candidate is checked, and later runs take the records."""
 
+import itertools
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
@@ -11,17 +15,18 @@ from tvm.s_tir.schedule import Trace
 from tvm_ffi import structural_equal
 
 from bench.cli import main
-from bench.devices.machines.tensorcore import TensorCoreMachine
+from bench.devices.failure import DeviceFailure
+from bench.devices.machines import machine_for
 from bench.flows.kernel import packed_kernels
 from bench.flows.tensorcore import TensorCoreFlow, primfunc
 from bench.passes.quantize import quantize, quantize_input
 from bench.pipeline import run
-from bench.reports.tuning import instructions, traffic
+from bench.reports.tuning import instructions, table, traffic
 from bench.tuning import records
 from bench.tuning.evolution import CostEstimate
 from bench.tuning.layer import TunedLayer, convolution_layer, network_layers
 from bench.tuning.measurement import compile_candidate, cost_of, measure
-from bench.tuning.records import Records, open_database
+from bench.tuning.records import Records, device_folder, open_database
 from bench.tuning.search import Tuning, tune
 from bench.tuning.sets import SETS, ConvolutionSet, layers_of_set
 from bench.workloads import load
@@ -40,6 +45,7 @@ from kernels.tensorcore.faults import swap_fragment_registers
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.ptx import PtxKernel
 from kernels.tensorcore.schedule import scheduled_function
+from simulators.report import Report
 from tests.kernels.test_tensorcore_workloads import WORKLOADS
 
 SMALL = (8, 64, 4, 64, 3, 1, 1)
@@ -175,7 +181,7 @@ def test_the_cost_is_that_of_the_counters(tuned: tuple[TunedLayer, Path, Tuning]
         schedule = Schedule(layer.function)
         with_tiling(schedule, problem_of(layer.function), trial.tiling)
         kernel = compile_candidate(schedule.mod["main"])
-        counters = measure(kernel, layer, machine=TensorCoreMachine).counters
+        counters = measure(kernel, layer).counters
         assert (counters, cost_of(counters)) == (trial.counters, trial.cost)
     counters = tuning.default.counters
     sectors = counters["global_load_sectors"] + counters["global_store_sectors"]
@@ -208,6 +214,76 @@ def test_a_wrong_candidate_is_reported_and_never_used(tmp_path: Path) -> None:
     record = Records(tmp_path).find(layer.function)
     assert record is not None
     assert record.tiling.auto_unroll_max_step != 1500
+
+
+class GpuThatIsNone:
+    """Stands in for the process with the GPU: the PTX machine, and a clock of its own."""
+
+    times = (900, 700, 800)
+
+    def __init__(self, target: str, files: dict[str, bytes], *, device: str) -> None:
+        assert (target, device) == ("tensorcore", "cuda")
+        self.machine = machine_for(target)(files)
+        self.clock = itertools.cycle(self.times)
+
+    def call(self, kernel: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> Report:
+        report = self.machine.call(kernel, [*inputs, output])
+        return Report({"device_nanoseconds": next(self.clock)}, report.findings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_a_gpu_measures_by_its_clock_and_its_records_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: tuple[TunedLayer, Path, Tuning]
+) -> None:
+    monkeypatch.setattr("bench.tuning.measurement.KernelProcess", GpuThatIsNone)
+    layer, counted, _ = tuned
+    on_gpu = tune(layer, database=device_folder(tmp_path, "cuda"), trials=1, device="cuda")
+    assert (on_gpu.default.cost, on_gpu.default.counters) == (700, {"device_nanoseconds": 700})
+    for name in (records.WORKLOADS, records.RECORDS):
+        shutil.copy(counted / name, tmp_path)
+    record = Records(tmp_path).find(layer.function)
+    assert record is not None
+    assert (record.device, record.cost) == ("cuda", 700)
+    assert str(record) == "tuned, 700 ns on a GPU"
+    assert table([on_gpu]).splitlines()[-1].split()[2:] == [
+        *("1", "700", "700", "1.00"),
+        *("-", "->", "-") * 3,
+        "0",
+    ]
+
+
+@pytest.mark.parametrize("verdict", ["crash", "timeout"])
+def test_a_candidate_that_kills_or_hangs_a_device_is_wrong(
+    verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dies(GpuThatIsNone):
+        def call(self, kernel: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> Report:
+            raise DeviceFailure(verdict, "as it was told to")
+
+    monkeypatch.setattr("bench.tuning.measurement.KernelProcess", Dies)
+    layer = small_layer("int8")
+    kernel = compile_candidate(schedule_conv2d(layer.function))
+    measured = measure(kernel, layer, device="cuda")
+    assert (measured.failure, measured.wrong) == (f"{verdict}: as it was told to", True)
+
+
+def test_a_device_that_is_missing_is_no_wrong_candidate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.devices.machines.cuda.CudaMachine.missing", lambda: "no GPU: buy one")
+    layer = small_layer("int8")
+    kernel = compile_candidate(schedule_conv2d(layer.function))
+    with pytest.raises(DeviceFailure, match="no GPU: buy one"):
+        measure(kernel, layer, device="cuda")
+    arguments = ["tune", "--conv", "8,64,4,64,3,1,1", "--device", "cuda", "--database", str(tmp_path)]
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == "device-missing: no GPU: buy one\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_everything_is_wrong_there_is_no_record(tmp_path: Path) -> None:
