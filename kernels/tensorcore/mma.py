@@ -17,7 +17,7 @@ import re
 from typing import Any
 
 from tvm import tirx
-from tvm.script import tirx as T  # noqa: N812 - TVMScript's own spelling
+from tvm.tirx.script import builder as T  # noqa: N812 - TVMScript's own spelling
 
 from kernels.tensorcore.operands import HELD, PTX_NAME
 from kernels.tensorcore.tile import Tile

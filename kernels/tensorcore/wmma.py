@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from tvm import tirx
-from tvm.script import tirx as T  # noqa: N812 - TVMScript's own spelling
+from tvm.tirx.script import builder as T  # noqa: N812 - TVMScript's own spelling
 
 from kernels.tensorcore.operands import per_item
 from kernels.tensorcore.tile import Tile
