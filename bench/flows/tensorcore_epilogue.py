@@ -16,7 +16,7 @@ from tvm.ir import GenericConst
 from bench.evaluate.graph import attributes_of
 from bench.flows.kernel import PackedKernel
 from bench.int4 import HELD
-from bench.passes.lift_kernels import bindings_of, own_chain, readers_of
+from bench.passes.lift_kernels import Readers, bindings_of, own_chain, readers_of
 from kernels.tensorcore.epilogue import Bias, Clip, Epilogue, Relu, Requantize, Residual, Step
 
 PACK = "bitexact.pack_int4"
@@ -39,7 +39,7 @@ def epilogue_chain(
     producers = {binding.var: binding for binding in bindings}
     members: list[relax.VarBinding] = []
     last = bindings[start].var
-    for binding in own_chain(bindings, start, taken):
+    for binding in own_chain(bindings, start, taken, readers=readers):
         if binding.value.op.name == PACK:
             return [*members, binding]
         if _step(binding.value) is None:
@@ -88,7 +88,7 @@ def _other(add: relax.Call, one: relax.Var) -> relax.Expr:
 def _conversions(
     term: relax.Expr,
     producers: Mapping[relax.Var, relax.VarBinding],
-    readers: Mapping[relax.Var, Sequence[relax.VarBinding]],
+    readers: Readers,
     taken: Container[relax.Var],
 ) -> list[relax.VarBinding]:
     """What makes a term of a sum of a tensor of 8 or 4 bits, and serves nothing else; nothing of others."""

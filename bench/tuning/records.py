@@ -116,6 +116,11 @@ class Records:
             [_Records(device_folder(folder, device), device) for device in DEVICES] if folder else []
         )
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return any(each.any for each in self._devices)
+
     def find(self, function: tvm.tirx.PrimFunc) -> Record | None:
         """The best record of a described layer; None where there is none.
 
@@ -132,9 +137,14 @@ class _Records:
         self._device = device
         self._best: list[tuple[tvm.IRModule, Record]] | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return (self._folder / RECORDS).is_file()
+
     def find(self, function: tvm.tirx.PrimFunc) -> Record | None:
         """As :meth:`Records.find`."""
-        if not (self._folder / RECORDS).is_file():
+        if not self.any:
             return None
         if self._best is None:
             try:
