@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.errors import PtxSyntaxError, UnsupportedInstructionError
+from simulators.ptx.special import SPECIAL
 from simulators.ptx.syntax import (
     Immediate,
     Instruction,
@@ -183,6 +184,8 @@ class Site:
             case Immediate(value=value):
                 constant = _constant(value, dtype)
                 return lambda group: constant
+            case Special(name=name) if not SPECIAL.fullmatch(name):
+                raise UnsupportedInstructionError(self.line, f"special register {name}")
             case Special(name=name):
                 return lambda group: group.special[name].astype(dtype, copy=False)
             case Symbol(name=name) if name in self.symbols:
@@ -216,6 +219,12 @@ class Site:
             return _constant(group.memory.symbols[name], dtype)
 
         return read
+
+    def target(self, operand: Operand) -> int:
+        """Take the operand as a label of this kernel: where it stands."""
+        if not isinstance(operand, Symbol) or operand.name not in self.labels:
+            raise self.fail(f"no label {getattr(operand, 'name', operand)} in this kernel")
+        return self.labels[operand.name]
 
     def destination(self, operand: Operand) -> Register:
         """Take the operand as a register to write."""

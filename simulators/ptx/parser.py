@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from simulators.ptx.errors import PtxSyntaxError, UnsupportedInstructionError
+from simulators.ptx.special import LACKING, SPECIAL
 from simulators.ptx.syntax import (
     Address,
     Immediate,
@@ -37,9 +38,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-_SPECIAL = re.compile(
-    r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%warpid|%nwarpid|%warpsize|%lanemask_(eq|lt|le|gt|ge)"
-)
 _LINKAGE = {".visible", ".weak", ".common", ".extern"}
 _TUNING = {".maxntid", ".reqntid", ".minnctapersm", ".maxnreg", ".maxnctapersm", ".noreturn"}
 
@@ -188,6 +186,7 @@ class _Parser:
         self.expect("{")
         self.scopes = [{}]
         self.body(kernel)
+        self.resolve_branches(kernel)
         kernel.last_line = self.tokens[self.at - 1].line
         self.scopes = []
         return kernel
@@ -206,6 +205,7 @@ class _Parser:
         self.expect("{")
         self.scopes = [{p.name: Symbol(p.name) for p in (*results, *function.parameters)}]
         self.body(function)
+        self.resolve_branches(function)
         function.last_line = self.tokens[self.at - 1].line
         self.scopes = []
         module.functions[name.text] = function
@@ -254,8 +254,12 @@ class _Parser:
     def variables(self, space: str) -> list[Variable]:
         """`.align 16 .b8 name[1024] = {...}, other;` after the state space."""
         align = 0
-        if self.accept(".align"):
-            align = self.integer()
+        while self.peek() in (".align", ".attribute"):
+            if self.next().text == ".align":
+                align = self.integer()
+            else:  # .attribute(.managed): where it lies is no concern of a kernel's
+                while not self.accept(")"):
+                    self.next()
         type_ = self.type()
         dtype = DTYPES[type_]
         found = []
@@ -265,23 +269,44 @@ class _Parser:
             while self.accept("["):
                 count *= 0 if self.peek() == "]" else self.integer()
                 self.expect("]")
-            initial = self.initial(type_) if self.accept("=") else b""
-            found.append(Variable(name.text, space, count * dtype.itemsize, align or dtype.itemsize, initial))
+            items = self.initial(type_) if self.accept("=") else []
+            size = dtype.itemsize
+            found.append(
+                Variable(
+                    name.text, space, count * size, align or size,
+                    initial=b"".join(i if isinstance(i, bytes) else bytes(size) for i in items),
+                    pointers=tuple(
+                        (at * size, i.base.name, i.offset)
+                        for at, i in enumerate(items)
+                        if isinstance(i, Address) and isinstance(i.base, Symbol)
+                    ),
+                )
+            )  # fmt: skip
             if not self.accept(","):
                 break
         self.expect(";")
         return found
 
-    def initial(self, type_: str) -> bytes:
+    def initial(self, type_: str) -> "list[bytes | Address]":
+        """One item, or `{item, ...}`: bytes, or an address, written `name + 4` or `generic(name)`."""
         size = DTYPES[type_].itemsize
-        values: list[bytes] = []
         if self.accept("{"):
+            values: list[bytes | Address] = []
             while not self.accept("}"):
                 if values:
                     self.expect(",")
-                values.append(self.initial(type_))
-            return b"".join(values)
-        return (self.immediate().value & ((1 << (8 * size)) - 1)).to_bytes(size, "little")
+                values += self.initial(type_)
+            return values
+        if self.tokens[self.at : self.at + 1] and self.tokens[self.at].kind == "word":
+            name = self.next()
+            if name.text == "generic" and self.accept("("):
+                name = self.word("the name of a variable")
+                self.expect(")")
+            offset = self.integer() if self.accept("+") or self.peek() == "-" else 0
+            if size != 8:
+                raise UnsupportedInstructionError(name.line, f"an address as a .{type_}; only of 64 bits")
+            return [Address(Symbol(name.text), offset)]
+        return [(self.immediate().value & ((1 << (8 * size)) - 1)).to_bytes(size, "little")]
 
     # Kernel scope.
 
@@ -302,6 +327,13 @@ class _Parser:
                         )
                     self.instruction(kernel, self.word("an instruction"), guard, negated)
                 case text if token.kind == "word" and self.accept(":"):
+                    if self.accept(".branchtargets"):
+                        kernel.branch_targets[text] = self.label_list()
+                        continue
+                    if self.peek() in (".callprototype", ".calltargets"):
+                        # A call that uses it is by address, and refused.
+                        self.skip_statement()
+                        continue
                     if text in kernel.labels:
                         raise PtxSyntaxError(token.line, f"label {text} is defined twice")
                     kernel.labels[text] = len(kernel.instructions)
@@ -328,14 +360,36 @@ class _Parser:
                     self.scopes[-1][variable.name] = Symbol(unique)
                     kernel.variables.append(replace(variable, name=unique))
             case ".pragma":
-                while not self.accept(";"):
-                    self.next()
+                self.skip_statement()
             case ".loc":
                 # Ends with its line.
                 while self.at < len(self.tokens) and self.line == token.line:
                     self.next()
             case _:
                 raise UnsupportedInstructionError(token.line, f"directive {token.text}")
+
+    def skip_statement(self) -> None:
+        while not self.accept(";"):
+            self.next()
+
+    def label_list(self) -> tuple[str, ...]:
+        """`$L_1, $L_2, ...;`."""
+        labels = [self.word("a label").text]
+        while self.accept(","):
+            labels.append(self.word("a label").text)
+        self.expect(";")
+        return tuple(labels)
+
+    def resolve_branches(self, kernel: Kernel) -> None:
+        """Put the labels of a list in the place of its name, in each brx.idx."""
+        for pc, instruction in enumerate(kernel.instructions):
+            if instruction.parts[0] != "brx":
+                continue
+            name = getattr(instruction.operands[-1] if instruction.operands else None, "name", "")
+            if name not in kernel.branch_targets:
+                raise PtxSyntaxError(instruction.line, f"{instruction.name}: no .branchtargets {name!r}")
+            labels = Vector(tuple(Symbol(label) for label in kernel.branch_targets[name]))
+            kernel.instructions[pc] = replace(instruction, operands=(*instruction.operands[:-1], labels))
 
     def registers(self, kernel: Kernel) -> None:
         """`.reg .b32 %r<400>, %x;`."""
@@ -403,7 +457,7 @@ class _Parser:
             return Immediate(32)
         if not token.text.startswith("%"):
             return Symbol(token.text)
-        if not _SPECIAL.fullmatch(token.text):
+        if not (SPECIAL.fullmatch(token.text) or LACKING.fullmatch(token.text)):
             raise PtxSyntaxError(
                 token.line, f"register {token.text} is not declared, nor a supported special register"
             )

@@ -78,13 +78,13 @@ def _unpack(form: Form, site: Site, target: Vector) -> Step:
 _BASES = {"shared": np.uint64(SHARED_BASE), "local": np.uint64(LOCAL_BASE)}
 
 
-@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared local const", type="u64")
+@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared local const param", type="u64")
 def cvta_to(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the address in its space that the generic address a stands for."""
     return a - _BASES[form.space] if form.space in _BASES else a
 
 
-@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared local const", type="u64")
+@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared local const param", type="u64")
 def cvta(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the generic address of address a of that space."""
     return a + _BASES[form.space] if form.space in _BASES else a
@@ -98,6 +98,9 @@ def ld_param(form: Form, site: Site) -> Step:
     name = source.base.name if isinstance(source, Address) and isinstance(source.base, Symbol) else ""
     if site.symbols.get(name, ("",))[0] == "local":
         return _load(form, site, "local", polls=False)
+    if isinstance(source, Address) and isinstance(source.base, Register):
+        # A structure that is indexed lies in memory, as constants do.
+        return _load(form, site, "const", polls=False)
     if name not in site.parameters:
         raise site.fail(f"no parameter {name or source}")
     count, targets = _vector(form, site, site.operands[0])
