@@ -30,7 +30,7 @@ class Tool:
 
 def examine() -> list[Tool]:
     """Try every tool."""
-    checks: list[Callable[[], Tool]] = [examine_tvm, _nvrtc, _ziglang, _qemu, _gpu]
+    checks: list[Callable[[], Tool]] = [examine_tvm, _nvrtc, _ziglang, _qemu, _compiled_objects, _gpu]
     return [check() for check in checks]
 
 
@@ -85,6 +85,14 @@ def _qemu() -> Tool:
     if newest is None:
         return Tool("qemu-hexagon", False, f"{version}: it runs no Hexagon program", f"sudo {qemu.INSTALL}")
     return Tool("qemu-hexagon", True, f"{version}: runs Hexagon up to v{newest}")
+
+
+def _compiled_objects() -> Tool:
+    from kernels.hexagon import object_cache
+
+    sizes = [path.stat().st_size for path in object_cache.entries()]
+    kept = f"{len(sizes)} compiled Hexagon objects, {sum(sizes) / 2**20:.1f} MiB: {object_cache.directory()}"
+    return Tool("cache", True, kept, f"rm -r {object_cache.directory()}" if sizes else None, needed=False)
 
 
 def _gpu() -> Tool:

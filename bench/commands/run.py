@@ -14,7 +14,9 @@ from bench.commands.options import (
     a_timeout,
     a_vta_profile,
     a_workload,
+    add_bundles,
     an_image_size,
+    kept,
     some_device,
     some_targets,
 )
@@ -66,6 +68,7 @@ def add_to(commands: Any) -> None:
         help="limit for each device (default 600)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to a file as well")
+    add_bundles(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="one row for each layer, too")
     parser.set_defaults(execute=execute)
 
@@ -75,6 +78,7 @@ def execute(options: argparse.Namespace) -> int:
     from bench import workloads
     from bench.faults import fault_named
     from bench.reports import json_file
+    from bench.trace import Trace
     from bench.workload_run import run_workload
     from kernels.faults import FaultNotPlanted
 
@@ -91,6 +95,7 @@ def execute(options: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
     with Progress(total=len(targets)) as progress:
         for target in targets:
+            trace = Trace()
             try:
                 verdict = run_workload(
                     workload,
@@ -101,10 +106,12 @@ def execute(options: argparse.Namespace) -> int:
                     profile=options.profile,
                     timeout=options.timeout,
                     progress=progress.of(target),
+                    trace=trace,
                 )
             except FaultNotPlanted as error:
                 print(f"bitexact: fault {options.inject} could not be planted: {error}", file=sys.stderr)
                 return 1
+            kept(options.bundles, verdict, trace)
             verdicts.append(verdict)
     _print(workload.name, len(workload.images), verdicts, verbose=options.verbose)
     if options.json:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.commands.options import a_seed, a_target, a_timeout
+from bench.commands.options import a_seed, a_target, a_timeout, add_bundles, kept
 
 KERNEL, REFERENCE, BLOCK = "kernel", "reference", "block"
 
@@ -31,6 +31,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--seed", type=a_seed, default=0, help="of the operands (default 0)")
     parser.add_argument("--timeout", type=a_timeout, default=600.0, metavar="SECONDS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict to a file as well")
+    add_bundles(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -38,9 +39,11 @@ def execute(options: argparse.Namespace) -> int:
     """Load the file, verify, and print the verdict."""
     from bench.reports import json_file
     from bench.reports.table import details, verdict_table
+    from bench.trace import Trace
     from bench.verification.verify import verify
 
     path, _, name = options.file.partition("::")
+    trace = Trace()
     try:
         module = load_file(Path(path))
         verdict = verify(
@@ -53,10 +56,12 @@ def execute(options: argparse.Namespace) -> int:
             seed=options.seed,
             timeout=options.timeout,
             name=f"{path}::{name or KERNEL}",
+            trace=trace,
         )
     except ValueError as error:
         print(f"bitexact verify: {error}", file=sys.stderr)
         return 2
+    kept(options.bundles, verdict, trace, seed=options.seed)
     print(verdict_table([verdict]))
     print(f"\n{verdict.workload}, seed {options.seed}: {verdict.layers[0].shapes}" if verdict.layers else "")
     if text := details(verdict):

@@ -49,7 +49,7 @@ class Verdict:
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
     ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
     of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
-    simulator.
+    simulator. ``bundle`` is the directory in which a failing case was kept.
     """
 
     workload: str
@@ -68,6 +68,7 @@ class Verdict:
     fault: str | None = None
     smallest: SmallestOperands | None = None
     hardware: str | None = None
+    bundle: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -16,7 +15,9 @@ import numpy as np
 
 from bench.artifact import Artifact
 from bench.devices.ending import end_group, how_ended, last_output
+from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.interpreter import module_command
 from bench.devices.machines import machine_for
 from bench.devices.names import is_local_machine
 from simulators.report import Finding
@@ -47,6 +48,7 @@ def execute(
 ) -> Execution:
     """Run ``artifact`` on ``device`` and return all of its tensors.
 
+    Whoever uses the same GPU or server is waited for first (:mod:`bench.devices.exclusive`).
     Raises DeviceFailure: ``device-missing`` with the install command, ``crash`` with the last output, or
     ``timeout``.
     """
@@ -56,7 +58,8 @@ def execute(
         (folder / "artifact").write_bytes(artifact.to_bytes())
         np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         (folder / "job.json").write_text(json.dumps({"device": device, "timeout": timeout_seconds}))
-        _work(folder, timeout_seconds, on_kernel)
+        with exclusive(device):
+            _work(folder, timeout_seconds, on_kernel)
         return _collect(folder)
 
 
@@ -70,7 +73,7 @@ def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None)
     """Run the worker to its end; its process group is ended with it, simulators included."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.devices.worker", str(folder)],
+            module_command("bench.devices.worker", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -7,7 +7,6 @@ import os
 import pickle
 import selectors
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from bench.devices.ending import end_group, how_ended, last_output
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.interpreter import module_command
 from bench.devices.kernel_worker import LENGTH_BYTES
 from bench.devices.machines import machine_for
 from simulators.report import Report
@@ -39,7 +39,7 @@ class KernelProcess:
         self._seconds = seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.devices.kernel_worker"],
+            module_command("bench.devices.kernel_worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -22,12 +22,14 @@ from tvm import relax
 
 from bench.artifact import HOST_LIBRARY, Artifact
 from bench.devices import session
+from bench.devices.ending import end_with_parent
 from bench.devices.failure import DeviceFailure, crash, device_missing
 from bench.devices.names import is_local_machine, parse_rpc
 
 
 def main(folder: Path) -> None:
     """Do the job in ``folder``."""
+    end_with_parent()
     events = _take_standard_output()
     job = json.loads((folder / "job.json").read_text())
     artifact = Artifact.load(folder / "artifact")

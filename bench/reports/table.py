@@ -106,6 +106,8 @@ def details(verdict: Verdict) -> str:
         parts.append(
             f"{verdict.target}: … {len(verdict.findings) - LISTED_FINDINGS} more findings (--json has all)"
         )
+    if verdict.bundle:
+        parts.append(f"{verdict.target}: kept in {verdict.bundle} (bitexact replay {verdict.bundle})")
     return "\n".join(parts)
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tvm
 from tvm.tirx import PrimFunc
 
+from bench.artifact import Artifact
 from bench.compare.mismatch import find_array_mismatch
 from bench.compare.smallest import SmallestOperands, shrink
 from bench.compare.verdict import LayerVerdict, Verdict
@@ -18,6 +20,7 @@ from bench.devices.kernel_process import KernelProcess
 from bench.devices.names import check_target
 from bench.flows.flow import Flow, flow_for
 from bench.lowering import BuildError
+from bench.trace import Trace
 from bench.verification.inputs import draw
 from bench.verification.kernel import Kernel, kernel_of
 from bench.verification.reference import Reference, reference_of
@@ -45,6 +48,7 @@ def verify(
     seed: int = 0,
     name: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    trace: Trace | None = None,
 ) -> Verdict:
     """Compile a kernel for ``target``, run it on ``device`` (sim, cuda), and compare it with a reference.
 
@@ -52,7 +56,8 @@ def verify(
     that schedules ``block``; its last parameter is the result. ``reference`` is a NumPy function of the
     inputs or a PrimFunc without a schedule; by default ``block``. Inputs are drawn from ``seed`` over the
     whole range of their types, unless given. With ``instruction`` (one of :data:`INSTRUCTIONS`) a kernel
-    that did not execute it is a ``build-error``, however right its numbers.
+    that did not execute it is a ``build-error``, however right its numbers. ``trace`` receives what the
+    verification makes on its way.
 
     Raises ValueError for what is no kernel, reference, target, device or instruction; all else is a verdict.
     """
@@ -68,13 +73,20 @@ def verify(
     expected_of = reference_of(reference, taken)
     operands = _operands(taken, inputs, seed)
     verdict = Verdict(name or taken.name, target, device, "exact", artifact=flow.artefact)
+    trace = trace or Trace()
+    trace.inputs = {spec.name: array for spec, array in zip(taken.inputs, operands, strict=True)}
+    trace.tensors, trace.instruction = taken.tensors, instruction
+    if isinstance(taken.code, PrimFunc):
+        trace.kernel = tvm.IRModule({KERNEL: taken.code})
     try:
-        files = _machine_files(flow, taken.code)
+        files = compile_kernel(flow, taken.code)
+        trace.artifact = Artifact(target, taken.inputs, (taken.output,), (KERNEL,), b"", files)
+        trace.expected = expected_of(operands)
         with KernelProcess(target, files, device=device, seconds=timeout) as process:
             verdict.hardware = process.hardware
             output = np.zeros(taken.output.shape, taken.output.dtype)
             report = process.call(KERNEL, operands, output)
-            _judge(verdict, taken, (output, expected_of(operands)), report, instruction=instruction)
+            judge(verdict, taken, (output, trace.expected), report, instruction=instruction)
             if verdict.mismatch:
                 verdict.smallest = _smallest(taken, operands, process, expected_of)
     except BuildError as error:
@@ -111,14 +123,15 @@ def _smallest(
     return shrink(kernel.inputs, operands, compute)
 
 
-def _machine_files(flow: Flow, code: Any) -> dict[str, bytes]:
+def compile_kernel(flow: Flow, code: Any) -> dict[str, bytes]:
+    """The machine files of one kernel, named :data:`KERNEL`. Raises BuildError."""
     try:
         return flow.compile({KERNEL: code})
     except Exception as error:  # whatever TVM, NVRTC or a linker raises is a build error, not the bench's
         raise BuildError(f"{type(error).__name__}: {error}") from error
 
 
-def _judge(
+def judge(
     verdict: Verdict,
     kernel: Kernel,
     results: tuple[np.ndarray, np.ndarray],
