@@ -13,8 +13,10 @@ from simulators import ptx
 from simulators.report import Report
 
 INSTRUCTION_BUDGET = 4 * 10**9
-"""Warp instructions of one launch: more than the machine gets done of real work in ten minutes. In a loop that
-never ends many warps get there in less."""
+"""Warp instructions of one launch: more than the machine does of real work in ten minutes.
+
+In a loop that never ends many warps get there in less.
+"""
 
 
 class TensorCoreMachine:
