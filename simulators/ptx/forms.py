@@ -315,3 +315,30 @@ def executes(pattern: str, section: str, **choices: str) -> Callable:
         return build
 
     return declare
+
+
+def fencing(beyond_the_block: bool) -> Step:
+    """Make the step of a fence: who watches for races hears of it, where it orders more than one block."""
+
+    def step(group: "Group") -> None:
+        if beyond_the_block and group.races is not None:
+            group.races.fence(group.everybody())
+
+    return step
+
+
+def ordered(form: Form, step: Step) -> Step:
+    """Put the fences that .release, .acquire and .acq_rel stand for around an access."""
+    order = getattr(form, "order", "")
+    fence = fencing(form.scope != "cta")
+    releases, acquires = order in ("release", "acq_rel"), order in ("acquire", "acq_rel")
+    if not (releases or acquires):
+        return step
+
+    def between(group: "Group") -> int | None:
+        if releases:
+            fence(group)
+        step(group)
+        return fence(group) if acquires else None
+
+    return between

@@ -8,7 +8,7 @@ import numpy as np
 
 from simulators.ptx.access import Port, absolute, address_of
 from simulators.ptx.errors import UnsupportedInstructionError
-from simulators.ptx.forms import Site, Step, executes
+from simulators.ptx.forms import Site, Step, executes, ordered
 from simulators.ptx.types import DTYPES, as_storage, storage
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def atom(form: Form, site: Site) -> Step:
     update = _update(form, site, operands)
     write, kept = site.write(site.operands[0], form.type, exact=False), storage(form.type)
     dtype = DTYPES[form.type]
-    return lambda group: write(group, update(group).astype(kept, copy=False).view(dtype))
+    return ordered(form, lambda group: write(group, update(group).astype(kept, copy=False).view(dtype)))
 
 
 @executes("red.<order?>.<scope?>.<space?>.<operation>.<type>", f"{SECTION}: red",
@@ -104,4 +104,4 @@ def red(form: Form, site: Site) -> Step:
     def step(group: "Group") -> None:
         update(group)
 
-    return step
+    return ordered(form, step)

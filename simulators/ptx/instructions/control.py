@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulators.ptx.errors import IllegalAddressError, KernelTrapError, UnsupportedInstructionError
-from simulators.ptx.forms import Site, Step, executes
+from simulators.ptx.forms import Site, Step, executes, fencing
 from simulators.ptx.group import END
 from simulators.ptx.syntax import Immediate, Vector
 
@@ -223,9 +223,9 @@ def bar_warp_sync(form: Form, site: Site) -> Step:
     "membar.<level>", "Parallel Synchronization and Communication Instructions: membar", level="cta gl sys"
 )
 def membar(form: Form, site: Site) -> Step:
-    """Order memory accesses: nothing to do, every access here is complete before the next instruction."""
+    """Order memory accesses, which are complete here before the next instruction: what matters to races."""
     site.expect(0)
-    return lambda group: None
+    return fencing(form.level != "cta")
 
 
 @executes("fence.<order?>.<scope>", "Parallel Synchronization and Communication Instructions: fence",
@@ -233,7 +233,7 @@ def membar(form: Form, site: Site) -> Step:
 def fence(form: Form, site: Site) -> Step:
     """As membar."""
     site.expect(0)
-    return lambda group: None
+    return fencing(form.scope != "cta")
 
 
 @executes("nanosleep.u32", "Miscellaneous Instructions: nanosleep")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.access import Port, absolute, address_of, all_lanes
-from simulators.ptx.forms import Reader, Site, Step, computes, executes
+from simulators.ptx.forms import Reader, Site, Step, computes, executes, ordered
 from simulators.ptx.memory import LOCAL_BASE, SHARED_BASE, item_dtype
 from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
 from simulators.ptx.types import DTYPES, as_storage, storage
@@ -141,7 +141,7 @@ _SCOPE = "cta cluster gpu sys"
 def ld(form: Form, site: Site) -> Step:
     """`d` = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing."""
     site.expect(2)
-    return _load(form, site, form.space, polls=form.order not in ("", "weak"))
+    return ordered(form, _load(form, site, form.space, polls=form.order not in ("", "weak")))
 
 
 def _load(form: Form, site: Site, space: str, *, polls: bool) -> Step:
@@ -174,7 +174,7 @@ def _load(form: Form, site: Site, space: str, *, polls: bool) -> Step:
 def st(form: Form, site: Site) -> Step:
     """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing."""
     site.expect(2)
-    return _store(form, site, form.space, polls=form.order not in ("", "weak"))
+    return ordered(form, _store(form, site, form.space, polls=form.order not in ("", "weak")))
 
 
 def _store(form: Form, site: Site, space: str, *, polls: bool) -> Step:
