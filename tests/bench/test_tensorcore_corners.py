@@ -27,7 +27,9 @@ QUICK = "uint8, greatest by greatest"
         for name, case in LIMITS.items()
     ],
 )
-@pytest.mark.parametrize("over", [False, True], ids=["below", "at the limit"])
+@pytest.mark.parametrize(
+    "over", [pytest.param(False, marks=pytest.mark.slow), True], ids=["below", "at the limit"]
+)
 def test_sums_wrap_where_they_leave_int32(
     dtype: str, datum: int, weight: int, depth: int, over: bool
 ) -> None:

@@ -7,7 +7,7 @@ from simulators import ptx
 from simulators.ptx import launch as machine
 from tests.simulators.cuda_source import compile_ptx
 
-BLOCKS, THREADS = 5, 64
+BLOCKS, THREADS = 3, 64
 
 # The last block to finish adds up what all wrote.
 LAST_BLOCK = """
