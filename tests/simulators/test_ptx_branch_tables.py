@@ -78,14 +78,12 @@ LOOP = (
 {
   .reg .pred %p<3>; .reg .b32 %r<6>; .reg .b64 %rd<3>;
   mov.u32 %r0, %tid.x; mov.u32 %r1, 0; mov.u32 %r2, 0;
-  {
-  list: .branchtargets even, odd;
+list: .branchtargets even, odd;
 $again:
   add.u32 %r3, %r0, %r1; and.b32 %r3, %r3, 1;
   setp.lt.u32 %p1, %r1, 5;
   @%p1 brx.idx.uni %r3, list;
   bra $done;
-  }
 even:
   add.u32 %r2, %r2, 100; add.u32 %r1, %r1, 1;
   bra $again;
