@@ -84,7 +84,8 @@ class _Inliner:
         self, call: Instruction, names: dict[str, str], registers: list[Register], path: tuple[str, ...]
     ) -> None:
         vectors = [o for o in call.operands if isinstance(o, Vector)]
-        target = next((o.name for o in call.operands if isinstance(o, Symbol)), "")
+        by_address = any(isinstance(o, Register) for o in call.operands)
+        target = "" if by_address else next((o.name for o in call.operands if isinstance(o, Symbol)), "")
         function = self.functions.get(target)
         if function is None:
             what = f"function {target}, which has no body here" if target else "a function by its address"

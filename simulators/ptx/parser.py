@@ -315,7 +315,7 @@ class _Parser:
             token = self.next()
             match token.text:
                 case "{":
-                    self.scopes.append({})
+                    self.scopes.append(self.labels_ahead())
                     self.body(kernel)
                     self.scopes.pop()
                 case "@":
@@ -327,16 +327,7 @@ class _Parser:
                         )
                     self.instruction(kernel, self.word("an instruction"), guard, negated)
                 case text if token.kind == "word" and self.accept(":"):
-                    if self.accept(".branchtargets"):
-                        kernel.branch_targets[text] = self.label_list()
-                        continue
-                    if self.peek() in (".callprototype", ".calltargets"):
-                        # A call that uses it is by address, and refused.
-                        self.skip_statement()
-                        continue
-                    if text in kernel.labels:
-                        raise PtxSyntaxError(token.line, f"label {text} is defined twice")
-                    kernel.labels[text] = len(kernel.instructions)
+                    self.label(kernel, token)
                 case text if text.startswith("."):
                     self.directive(kernel, token)
                 case ";":
@@ -368,17 +359,45 @@ class _Parser:
             case _:
                 raise UnsupportedInstructionError(token.line, f"directive {token.text}")
 
+    def label(self, kernel: Kernel, token: Token) -> None:
+        """What a name and a colon stand before: an instruction, or a list of labels or functions."""
+        known = self.scopes[-1].get(token.text)
+        name = known.name if isinstance(known, Symbol) else token.text
+        if self.accept(".branchtargets"):
+            kernel.branch_targets[name] = self.label_list()
+        elif self.peek() in (".callprototype", ".calltargets"):
+            # A call that uses it is by address, and refused.
+            self.skip_statement()
+        elif name in kernel.labels:
+            raise PtxSyntaxError(token.line, f"label {token.text} is defined twice")
+        else:
+            kernel.labels[name] = len(kernel.instructions)
+
+    def labels_ahead(self) -> "dict[str, Register | Symbol]":
+        """The labels of the scope that begins here, under names of their own: others may use theirs again."""
+        found: dict[str, Register | Symbol] = {}
+        depth, at = 0, self.at
+        while at < len(self.tokens) and depth >= 0:
+            text = self.tokens[at].text
+            depth += {"{": 1, "}": -1}.get(text, 0)
+            if text == ":" and depth == 0:
+                found[self.tokens[at - 1].text] = Symbol(f"{self.tokens[at - 1].text}@{self.declared}")
+            at += 1
+        self.declared += 1
+        return found
+
     def skip_statement(self) -> None:
         while not self.accept(";"):
             self.next()
 
     def label_list(self) -> tuple[str, ...]:
         """`$L_1, $L_2, ...;`."""
-        labels = [self.word("a label").text]
+        labels = [self.word("a label")]
         while self.accept(","):
-            labels.append(self.word("a label").text)
+            labels.append(self.word("a label"))
         self.expect(";")
-        return tuple(labels)
+        known = [next((s[t.text] for s in reversed(self.scopes) if t.text in s), None) for t in labels]
+        return tuple(k.name if k else t.text for k, t in zip(known, labels, strict=True))
 
     def resolve_branches(self, kernel: Kernel) -> None:
         """Put the labels of a list in the place of its name, in each brx.idx."""

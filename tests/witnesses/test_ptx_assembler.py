@@ -26,7 +26,16 @@ def kernel(tile: Tile, dtype: str, weight_dtype: str) -> str:
     return compile_ptx(schedule_conv2d(function), name="layer").text
 
 
-@pytest.mark.parametrize("instruction", INSTRUCTIONS.values(), ids=INSTRUCTIONS)
+QUICK = ("wmma.m8n32k16 int8·int8", "mma.m16n8k64 uint4·int4")
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        pytest.param(case, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, case in INSTRUCTIONS.items()
+    ],
+)
 def test_kernels_assemble_as_they_are_and_for_older_drivers(instruction: tuple[Tile, str, str]) -> None:
     text = kernel(*instruction)
     older = re.sub(r"(?m)^\.version .*$", f".version {OLDEST_PTX.decode()}", text)
