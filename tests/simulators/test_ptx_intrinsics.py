@@ -324,3 +324,27 @@ def test_atomics_of_a_block_and_of_the_system(architecture):
     assert report.findings == []
     # Exchanges of a block hand on 0 and all but one of 0 to 63, the last stays; the xor of two blocks is none.
     assert out.tolist() == [x.sum(), x.sum(), x.max() + 1, x.sum(), x.sum(), 63, 63, 0]
+
+
+STANDARD = """
+#include <cuda/atomic>
+extern "C" __global__ void k(int* x, int* out) {
+  cuda::atomic_ref<int, cuda::thread_scope_device> a(*x), b(x[1]), c(x[2]), d(x[3]);
+  int t = threadIdx.x;
+  out[t] = a.fetch_add(3, cuda::memory_order_acq_rel);
+  b.fetch_max(t * 7 % 61, cuda::memory_order_release);
+  int seen = c.load(cuda::memory_order_acquire);
+  while (!c.compare_exchange_weak(seen, seen + t, cuda::memory_order_acq_rel)) ;
+  d.fetch_xor(t, cuda::memory_order_relaxed);
+  cuda::atomic_thread_fence(cuda::memory_order_seq_cst, cuda::thread_scope_device);
+}
+"""
+
+
+@pytest.mark.parametrize("architecture", ["compute_75", "compute_90"])
+def test_atomics_of_the_standard_library(architecture):
+    x, out = np.zeros(4, np.int32), np.zeros(64, np.int32)
+    report = ptx.parse(compile_ptx(STANDARD, architecture)).launch("k", 1, 64, [x, out])
+    assert report.findings == []
+    assert sorted(out.tolist()) == [3 * t for t in range(64)]
+    assert x.tolist() == [192, 60, sum(range(64)), 0]

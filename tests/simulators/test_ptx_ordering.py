@@ -94,6 +94,20 @@ def test_the_last_block_may_read_what_the_others_wrote(changes, architecture):
     assert total == expected
 
 
+def test_an_atomic_of_the_standard_library_orders_as_its_order_says():
+    found = {}
+    for order in ("acq_rel", "relaxed"):
+        place = "cuda::atomic_ref<unsigned, cuda::thread_scope_device>(*count)"
+        changes = {
+            "release": "",
+            "acquire": "",
+            "atomic": f"{place}.fetch_add(1, cuda::memory_order_{order})",
+        }
+        races, *_ = launch("#include <cuda/atomic>\n" + LAST_BLOCK.format(**GOOD | changes))
+        found[order] = bool(races)
+    assert found == {"acq_rel": False, "relaxed": True}
+
+
 @pytest.mark.parametrize("changes", RACES.values(), ids=RACES)
 def test_half_of_a_pattern_orders_nothing(changes):
     races, *_ = launch(LAST_BLOCK.format(**GOOD | changes))

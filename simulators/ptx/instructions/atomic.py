@@ -21,7 +21,7 @@ _CHOICES = {
     "space": "global shared shared::cta",
     "type": "b16 b32 b64 u32 s32 u64 s64 f32 f64",
 }
-# As NVRTC writes the atomics of one block and of the whole system.
+# As NVRTC writes the atomics of one block and of the whole system; cuda::atomic has the operation in front.
 _WITHOUT_ORDER = {name: words for name, words in _CHOICES.items() if name != "order"}
 _OPERATIONS = "and or xor cas exch add inc dec min max"
 _ALLOWED = {
@@ -82,6 +82,8 @@ def _update(form: Form, site: Site, operands: int) -> Callable[["Group"], np.nda
           operation=_OPERATIONS, **_CHOICES)  # fmt: skip
 @executes("atom.<space>.<scope>.<operation>.<type>", f"{SECTION}: atom",
           operation=_OPERATIONS, **_WITHOUT_ORDER)  # fmt: skip
+@executes("atom.<operation>.<order>.<scope>.<space?>.<type>", f"{SECTION}: atom",
+          operation=_OPERATIONS, **_CHOICES)  # fmt: skip
 def atom(form: Form, site: Site) -> Step:
     """`d` = memory at the address, which becomes what the operation makes of it and b; cas: c if it is b."""
     operands = 3 if form.operation == "cas" else 2
@@ -96,6 +98,8 @@ def atom(form: Form, site: Site) -> Step:
           operation="and or xor add inc dec min max", **_CHOICES)  # fmt: skip
 @executes("red.<space>.<scope>.<operation>.<type>", f"{SECTION}: red",
           operation="and or xor add inc dec min max", **_WITHOUT_ORDER)  # fmt: skip
+@executes("red.<operation>.<order>.<scope>.<space?>.<type>", f"{SECTION}: red",
+          operation="and or xor add inc dec min max", **_CHOICES)  # fmt: skip
 def red(form: Form, site: Site) -> Step:
     """Memory at the address becomes what the operation makes of it and b."""
     site.expect(2)
