@@ -152,6 +152,15 @@ def _write_elf(directory: str, elf: bytes) -> Path:
     return path
 
 
+def _ended_with_us(command: list[str]) -> list[str]:
+    """The command under util-linux's setpriv: Linux kills it when the thread that starts it ends.
+
+    A guest that hangs would outlive a process that was killed, as it never sees the end of its input.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else command
+
+
 def newest_architecture(probes: Mapping[int, bytes], *, timeout: float = 10.0) -> int | None:
     """Find the newest Hexagon architecture that this qemu-hexagon executes, found out by running.
 
@@ -224,7 +233,7 @@ class FunctionServer:
         self._directory = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
         self._stderr: IO[bytes] = (Path(self._directory.name) / "stderr").open("w+b")
         self._process = subprocess.Popen(
-            [PROGRAM, str(_write_elf(self._directory.name, elf))],
+            _ended_with_us([PROGRAM, str(_write_elf(self._directory.name, elf))]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
