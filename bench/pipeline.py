@@ -31,6 +31,8 @@ from kernels.faults import FaultNotPlanted
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
 """Hears what the run does next, in a few words."""
+Executor = Callable[..., Execution]
+"""Runs an artefact on a device; a function with the signature of :func:`bench.devices.execution.execute`."""
 
 DEFAULT_TIMEOUT = 600.0
 
@@ -56,6 +58,7 @@ def run(
     profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
+    executor: Executor = execute,
     **options: Any,
 ) -> Verdict:
     """Take an integer graph through a target's passes, kernels and device, and compare every tensor.
@@ -64,6 +67,7 @@ def run(
     graph in NumPy, the transformed graph in NumPy through the models of the target's instructions, and the
     device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
     device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
+    ``executor`` runs the artefact, by default in a process of its own.
     ``options`` are those of the target, as ``config`` of VTA.
 
     Raises ValueError for an unknown target, option or device, or inputs that do not fit the graph, and
@@ -81,7 +85,7 @@ def run(
         workload, target, device, "exact", artifact=artefact, fault=fault.name if fault else None
     )
     try:
-        _Run(verdict, flow, mod, inputs, fault, timeout, progress, profile).judge()
+        _Run(verdict, flow, mod, inputs, fault, timeout, progress, profile, executor).judge()
     except Unsupported as reason:
         verdict.verdict, verdict.reason = "unsupported", str(reason)
     except BuildError as error:
@@ -104,6 +108,7 @@ class _Run:
     timeout: float
     progress: Progress
     profile: str | None = None
+    executor: Executor = execute
 
     def judge(self) -> None:
         """Do everything, in order; the first thing that is wrong ends it."""
@@ -134,7 +139,7 @@ class _Run:
         self.progress("building kernels")
         artifact = self.build(transformed)
         self.progress(f"device {device}")
-        execution = execute(
+        execution = self.executor(
             artifact,
             self.arrays(artifact),
             device=device,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -105,12 +105,18 @@ def _collect(folder: Path) -> Execution:
         raise DeviceFailure(result["failure"]["verdict"], result["failure"]["message"])
     with np.load(folder / "outputs.npz") as outputs:
         arrays = {name: outputs[name] for name in outputs.files}
-    kernels = result["kernels"]
+    return execution_of(arrays, result["kernels"], seconds=result["seconds"])
+
+
+def execution_of(
+    outputs: dict[str, np.ndarray], kernels: Mapping[str, Any], *, seconds: float = 0.0
+) -> Execution:
+    """What a device gave back, from its tensors and the kernels of its session's report."""
     return Execution(
-        outputs=arrays,
+        outputs=outputs,
         counters={name: kernel["counters"] for name, kernel in kernels.items()},
         findings={
             name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()
         },
-        seconds=result["seconds"],
+        seconds=seconds,
     )

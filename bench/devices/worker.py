@@ -59,7 +59,17 @@ def _run(
     remote = parse_rpc(job["device"])
     if remote:
         return _run_remote(artifact, arrays, remote, job["timeout"])
-    session.register(on_kernel=lambda kernel: print(json.dumps({"kernel": kernel}), file=events))
+    return run_here(artifact, arrays, on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events))
+
+
+def run_here(
+    artifact: Artifact, arrays: list[np.ndarray], *, on_kernel: Callable[[str], None] | None = None
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Run an artefact on the machine of its target, in this process: all its tensors, and the report.
+
+    The report is that of :meth:`bench.devices.session.Session.report`. Raises DeviceFailure.
+    """
+    session.register(on_kernel=on_kernel)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, HOST_LIBRARY)
         library.write_bytes(artifact.host_library)
