@@ -92,6 +92,7 @@ def run(
         verdict.verdict, verdict.reason = "build-error", str(error)
     except DeviceFailure as failure:
         verdict.verdict, verdict.reason = failure.verdict, str(failure)
+        verdict.reruns, verdict.lost_server = failure.reruns, failure.lost_server
     verdict.seconds = time.perf_counter() - started
     return verdict
 
@@ -122,8 +123,7 @@ class _Run:
                 layer.shapes,
                 layer.instruction,
                 why_not=layer.why_not,
-                # The host runs kernels as plain code, without a schedule.
-                schedule=None if device == "host" else layer.schedule,
+                schedule=layer.schedule,
             )
             for layer in transformed.report
         ]
@@ -135,9 +135,13 @@ class _Run:
         if verdict.mismatch:
             verdict.verdict = "mismatch"
             return
-        require_device(self.flow.target, device)
+        executing = require_device(self.flow.target, device, timeout_seconds=self.timeout)
+        if executing == "host":
+            # It runs kernels as plain code, without a schedule.
+            verdict.artifact = "host library"
+            verdict.layers = [replace(layer, schedule=None) for layer in verdict.layers]
         self.progress("building kernels")
-        artifact = self.build(transformed)
+        artifact = self.build(transformed, executing)
         self.progress(f"device {device}")
         execution = self.executor(
             artifact,
@@ -148,13 +152,13 @@ class _Run:
         )
         self.compare(transformed, execution, reference)
 
-    def build(self, transformed: Transformed) -> Artifact:
-        """The artefact for the device, with the fault in it if there is one."""
+    def build(self, transformed: Transformed, device: str) -> Artifact:
+        """The artefact for what executes it, with the fault in it if there is one."""
         fault = self.fault
         try:
             if fault and fault.graph:
                 transformed = replace(transformed, mod=fault.graph(transformed.mod))
-            if self.verdict.device == "host":
+            if device == "host":
                 if fault and fault.machine:
                     raise FaultNotPlanted(f"{fault.name} changes machine code, and the device host has none")
                 kernels = self.flow.plain_kernels(transformed)
@@ -186,6 +190,8 @@ class _Run:
         for counters in execution.counters.values():
             totals.update(counters)
         verdict.counters = dict(totals)
+        verdict.server, verdict.reruns = execution.server, execution.reruns
+        verdict.lost_server = execution.lost_server
         verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
         calls = calls_by_result(transformed)
         for layer, entry in zip(transformed.report, verdict.layers, strict=True):

@@ -46,13 +46,46 @@ def a_target(value: str) -> str:
 
 
 def some_device(value: str) -> str:
-    """``host``, ``sim`` or ``rpc://HOST:PORT``."""
+    """``host``, ``sim``, ``rpc://HOST:PORT`` or ``tracker://HOST:PORT/KEY``."""
     from bench.devices import names
 
     try:
         return names.check(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_local_device(value: str) -> str:
+    """A device that is no server."""
+    from bench.devices.names import LOCAL_DEVICES
+
+    return _one_of("device", value, tuple(LOCAL_DEVICES))
+
+
+def a_port(value: str) -> int:
+    """A port number, 0 for a free one."""
+    if not value.isdigit() or int(value) > 65535:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a port from 0 to 65535")
+    return int(value)
+
+
+def an_address(value: str) -> tuple[str, int]:
+    """``HOST:PORT``."""
+    from bench.devices.names import Server, parse_remote
+
+    server = parse_remote(f"rpc://{value}")
+    if not isinstance(server, Server):
+        raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
+    return server.host, server.port
+
+
+def a_key(value: str) -> str:
+    """The key of a tracker's servers."""
+    from bench.devices.names import Tracked, parse_remote
+
+    if not isinstance(parse_remote(f"tracker://host:1/{value}"), Tracked):
+        raise argparse.ArgumentTypeError(f"{value!r} is no key: a word without blanks, colons and slashes")
+    return value
 
 
 def a_fault(value: str) -> str:

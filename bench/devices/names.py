@@ -24,13 +24,16 @@ class Server:
     host: str
     port: int
 
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
-class Tracked:
-    """Any server of ``key`` that a TVM RPC tracker knows."""
+class Tracked(Server):
+    """Any server of ``key`` that a TVM RPC tracker knows; host and port are the tracker's."""
 
-    host: str
-    port: int
     key: str
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from bench.artifact import Artifact
+from bench.artifact import FORMAT, Artifact
 from bench.devices.calls import call_name
 from bench.devices.failure import DeviceFailure
 from bench.devices.machines import Machine, machine_for
@@ -24,6 +24,7 @@ CALL = "bitexact.call"
 LOAD = "bitexact.load"
 REPORT = "bitexact.report"
 MISSING = "bitexact.missing"
+ABOUT = "bitexact.about"
 
 
 class Session:
@@ -67,8 +68,13 @@ class Session:
         self._machine.close()
 
 
-def register(*, on_kernel: Callable[[str], None] | None = None) -> None:
-    """Register the functions in this process; ``on_kernel`` hears of each kernel that has run."""
+def register(
+    *, on_kernel: Callable[[str], None] | None = None, device: str = "sim", server: str = ""
+) -> None:
+    """Register the functions in this process; ``on_kernel`` hears of each kernel that has run.
+
+    ``device`` is what this process says it executes artefacts on, and ``server`` the name that it has there.
+    """
     sessions: list[Session] = []
 
     def load(content: bytes) -> None:
@@ -83,7 +89,11 @@ def register(*, on_kernel: Callable[[str], None] | None = None) -> None:
         return json.dumps(sessions[-1].report())
 
     def missing(target: str) -> str:
-        return machine_for(str(target)).missing() or ""
+        return "" if device == "host" else machine_for(str(target)).missing() or ""
 
-    for name, function in ((LOAD, load), (CALL, call), (REPORT, report), (MISSING, missing)):
+    def about() -> str:
+        return json.dumps({"device": device, "server": server, "format": FORMAT})
+
+    functions = {LOAD: load, CALL: call, REPORT: report, MISSING: missing, ABOUT: about}
+    for name, function in functions.items():
         tvm.register_global_func(name, function, override=True)

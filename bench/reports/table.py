@@ -24,7 +24,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
             verdict.device,
             _tensorised(verdict),
             f"{verdict.tensor_instructions:,}" if verdict.tensor_instructions else "-",
-            verdict.verdict,
+            _marked(verdict),
             _percent(verdict.accuracy.get("integer")),
             f"{verdict.seconds:.1f}",
         ]
@@ -92,6 +92,11 @@ def details(verdict: Verdict) -> str:
     parts = []
     if verdict.reason:
         parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
+    if verdict.reruns:
+        on = f" on {verdict.server}" if verdict.server else ""
+        parts.append(
+            f"{verdict.target}: run again{on}: the server {verdict.lost_server} was lost in the middle"
+        )
     if verdict.mismatch:
         parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
     if verdict.smallest:
@@ -156,6 +161,11 @@ def operands_text(operands: Operands) -> str:
     if len(products) > LISTED_PRODUCTS:
         shown += f" + … ({len(products)} products that are not 0, of {len(operands.data)})"
     return f"{shown or '0'} = {operands.accumulator}"
+
+
+def _marked(verdict: Verdict) -> str:
+    """The verdict, marked where it is that of a rerun."""
+    return f"{verdict.verdict} (rerun)" if verdict.reruns else verdict.verdict
 
 
 def _tensorised(verdict: Verdict) -> str:
