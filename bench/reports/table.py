@@ -94,9 +94,7 @@ def details(verdict: Verdict) -> str:
         parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
     if verdict.reruns:
         on = f" on {verdict.server}" if verdict.server else ""
-        parts.append(
-            f"{verdict.target}: run again{on}: the server {verdict.lost_server} was lost in the middle"
-        )
+        parts.append(f"{verdict.target}: run again{on}, as the server {verdict.lost_server} was lost")
     if verdict.mismatch:
         parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
     if verdict.smallest:
