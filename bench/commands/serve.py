@@ -63,9 +63,9 @@ def execute(options: argparse.Namespace) -> int:
     with ended_by_sigterm():
         try:
             print(WARNING, file=sys.stderr)
-            print(f"serving rpc://{server.host}:{server.port}", flush=True)
-            if tracked:
-                print(f"as {options.key} at tracker://{tracked.address}/{options.key}", flush=True)
+            # A server that is known to a tracker takes only clients that the tracker has sent.
+            where = f"{tracked.name} on {server.address}" if tracked else f"rpc://{server.address}"
+            print(f"serving {where}", flush=True)
             for line in server.serve():
                 print(line, file=sys.stderr, flush=True)
         finally:

@@ -33,6 +33,7 @@ def add_to(commands: Any) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM."""
+    from bench.devices.names import Server
     from bench.devices.server import start_tracker
 
     try:
@@ -43,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
     with ended_by_sigterm():
         try:
             print(WARNING, file=sys.stderr)
-            print(f"tracker at {options.host}:{tracker.port}", flush=True)
+            print(f"tracker at {Server(options.host, tracker.port).address}", flush=True)
             tracker.proc.join()
         finally:
             tracker.proc.kill()

@@ -36,6 +36,11 @@ class Tracked(Server):
 
     key: str
 
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return f"tracker://{self.address}/{self.key}"
+
 
 def parse_remote(device: str) -> Server | Tracked | None:
     """What an ``rpc://HOST:PORT`` or ``tracker://HOST:PORT/KEY`` device names; None for any other name."""

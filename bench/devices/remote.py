@@ -119,6 +119,11 @@ def _request(tracked: Tracked, *, timeout: float, known: bool) -> Any:
 
 def served_keys(tracked: Tracked) -> list[str]:
     """The key of each server that the tracker knows. Raises DeviceFailure where there is no tracker."""
+    return [key for key, _ in tracked_servers(tracked)]
+
+
+def tracked_servers(tracked: Tracked) -> list[tuple[str, int]]:
+    """Key and port of each server that the tracker knows. Raises DeviceFailure where there is no tracker."""
     try:
         # TVM would try for a minute to connect to a port where nobody listens.
         socket.create_connection((tracked.host, tracked.port), TRACKER_SECONDS).close()
@@ -129,7 +134,7 @@ def served_keys(tracked: Tracked) -> list[str]:
             f"no RPC tracker at {tracked.address} (start one: bitexact tracker --port {tracked.port}): "
             f"{last_line(error)}"
         ) from None
-    return [server["key"].removeprefix("server:") for server in servers]
+    return [(server["key"].removeprefix("server:"), server["addr"][1]) for server in servers]
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -21,9 +22,12 @@ from tvm.rpc import tracker
 
 from bench.devices import session
 from bench.devices.ending import end_with_parent
-from bench.devices.names import Tracked
+from bench.devices.failure import DeviceFailure
+from bench.devices.names import Server, Tracked
+from bench.devices.remote import tracked_servers
 
 ANY_PORT = 0
+OFFER_SECONDS = 10.0
 
 
 class DeviceServer:
@@ -34,13 +38,14 @@ class DeviceServer:
 
     def __init__(self, host: str, port: int, *, device: str = "sim", tracked: Tracked | None = None) -> None:
         self.host, self.port = host, _port_to_use(host, port)
+        self.address = Server(host, self.port).address
         self.name = f"{socket.gethostname()}:{self.port}"
         self._device, self._tracked = device, tracked
         self._server = self._start()
 
     def _start(self) -> rpc.Server:
         tracked = self._tracked
-        return rpc.Server(
+        server = rpc.Server(
             host=self.host,
             port=self.port,
             port_end=self.port + 1,
@@ -48,6 +53,9 @@ class DeviceServer:
             key=tracked.key if tracked else "",
             server_init_callback=partial(_prepare, self._device, self.name),
         )
+        if tracked:
+            _until_offered(tracked, self.port)
+        return server
 
     def serve(self) -> Iterator[str]:
         """Serve for ever; yields a line whenever the server has been started again."""
@@ -60,6 +68,16 @@ class DeviceServer:
     def terminate(self) -> None:
         """End the server and its sessions."""
         self._server.terminate()
+
+
+def _until_offered(tracked: Tracked, port: int) -> None:
+    """Wait a little for the tracker to know the server; one that is away is tried by TVM for longer."""
+    deadline = time.monotonic() + OFFER_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(DeviceFailure):
+            if (tracked.key, port) in tracked_servers(tracked):
+                return
+        time.sleep(0.05)
 
 
 def _prepare(device: str, name: str) -> None:

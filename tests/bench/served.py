@@ -59,8 +59,8 @@ def started(command: str, *options: str) -> Iterator[Started]:
     with process:
         try:
             running = Started(process, "")
-            line = running.until(r"^(serving rpc://|tracker at )")
-            running.address = line.strip().rpartition("/" if "//" in line else " ")[2]
+            line = running.until(r"^(serving|tracker at) ")
+            running.address = re.split("[/ ]", line.strip())[-1]
             yield running
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
@@ -75,6 +75,4 @@ def started(command: str, *options: str) -> Iterator[Started]:
 def serving(*options: str) -> Iterator[Started]:
     """A server on a free port; with a tracker, known to it."""
     with started("serve", "--port", "0", *options) as server:
-        if "--tracker" in options:
-            server.until("^as ")
         yield server

@@ -42,10 +42,10 @@ def tracker() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def two_servers(tracker: str) -> Iterator[tuple[Started, Started]]:
-    options = ("--tracker", tracker, "--key", KEY)
-    with serving(*options) as first, serving(*options) as second:
-        yield first, second
+def only(tracker: str) -> Iterator[Started]:
+    """The only server of its key."""
+    with serving("--tracker", tracker, "--key", KEY) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def failure_of(artifact: Artifact, device: str, *, seconds: float = 60) -> Devic
     return caught.value
 
 
-@pytest.mark.usefixtures("two_servers")
+@pytest.mark.usefixtures("only")
 def test_a_run_says_which_server_it_had(tracker: str) -> None:
     verdict = bench.run(*graph("vta"), "vta", f"tracker://{tracker}/{KEY}")
     assert (verdict.verdict, verdict.reason) == ("exact", None)
@@ -71,9 +71,15 @@ def test_a_run_says_which_server_it_had(tracker: str) -> None:
     assert (verdict.reruns, verdict.lost_server) == (0, None)
 
 
+@pytest.mark.slow
 def test_more_clients_than_servers_wait_for_each_other(
-    artifact: Artifact, tracker: str, two_servers: tuple[Started, Started]
+    artifact: Artifact, tracker: str, only: Started
 ) -> None:
+    with serving("--tracker", tracker, "--key", KEY) as another:
+        spread_over(artifact, tracker, [only, another])
+
+
+def spread_over(artifact: Artifact, tracker: str, servers: list[Started]) -> None:
     run = partial(execute, artifact, device=f"tracker://{tracker}/{KEY}")
     inputs = [{"data": np.roll(DATA, shift)} for shift in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -83,7 +89,7 @@ def test_more_clients_than_servers_wait_for_each_other(
         assert list(got.outputs) == list(outputs)
         for name, array in outputs.items():
             np.testing.assert_array_equal(got.outputs[name], array)
-    names = {f"{socket.gethostname()}:{each.address.rpartition(':')[2]}" for each in two_servers}
+    names = {f"{socket.gethostname()}:{each.address.rpartition(':')[2]}" for each in servers}
     assert {each.server for each in executions} <= names
 
 
@@ -100,17 +106,14 @@ def test_no_tracker_is_a_missing_device_with_what_to_type(artifact: Artifact) ->
     assert "no RPC tracker at 127.0.0.1:1 (start one: bitexact tracker --port 1)" in str(failure)
 
 
+@pytest.mark.usefixtures("only")
 def test_servers_that_stay_busy_are_missing_after_the_limit(artifact: Artifact, tracker: str) -> None:
-    with serving("--tracker", tracker, "--key", "single"):
-        host, port = tracker.split(":")
-        held = rpc.connect_tracker(host, int(port)).request("single")
-        failure = failure_of(artifact, f"tracker://{tracker}/single", seconds=2)
-        assert failure.verdict == "device-missing"
-        assert f"the only server of key 'single' at the tracker {tracker} was not free within 2 s" in str(
-            failure
-        )
-        del held
-        assert execute(artifact, {"data": DATA}, device=f"tracker://{tracker}/single").server
+    host, port = tracker.split(":")
+    held = rpc.connect_tracker(host, int(port)).request(KEY)
+    failure = failure_of(artifact, f"tracker://{tracker}/{KEY}", seconds=2)
+    del held
+    assert failure.verdict == "device-missing"
+    assert f"the only server of key 'board' at the tracker {tracker} was not free within 2 s" in str(failure)
 
 
 def test_a_server_that_never_answers_is_a_timeout(
@@ -184,6 +187,7 @@ def test_a_server_that_dies_is_replaced_and_the_rerun_is_marked(mortal: str) -> 
     assert verdict.to_json()["reruns"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mortal", [2], indirect=True)
 def test_a_case_that_loses_two_servers_is_a_crash(mortal: str) -> None:
     verdict = bench.run(*graph("vta"), "vta", mortal)
@@ -192,6 +196,7 @@ def test_a_case_that_loses_two_servers_is_a_crash(mortal: str) -> None:
     assert str(verdict.reason).count("was lost") == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_without_a_tracker_is_a_crash_that_names_it(
     artifact: Artifact, tmp_path: Path
 ) -> None:
@@ -211,15 +216,14 @@ def test_a_server_that_dies_without_a_tracker_is_a_crash_that_names_it(
     assert "was lost" in str(failure)
 
 
-def test_a_server_goes_on_after_a_session_was_killed(artifact: Artifact) -> None:
-    with serving() as running:
-        host, port = running.address.split(":")
-        held = rpc.connect(host, int(port))
-        (victim,) = running.sessions()
-        victim.kill()
-        running.until("a session ended badly; the server was started again")
-        assert execute(artifact, {"data": DATA}, device=f"rpc://{running.address}").server
-        del held
+def test_a_server_goes_on_after_a_session_was_killed(artifact: Artifact, tracker: str, only: Started) -> None:
+    host, port = tracker.split(":")
+    held = rpc.connect_tracker(host, int(port)).request(KEY)
+    (victim,) = only.sessions()
+    victim.kill()
+    only.until("a session ended badly; the server was started again")
+    assert execute(artifact, {"data": DATA}, device=f"tracker://{tracker}/{KEY}").server
+    del held
 
 
 def test_a_server_that_is_killed_leaves_no_process() -> None:
@@ -248,6 +252,7 @@ def test_a_server_that_is_killed_leaves_no_process() -> None:
 # ---- what a server serves ----
 
 
+@pytest.mark.slow
 def test_a_server_of_the_host_gets_plain_code() -> None:
     with serving("--device", "host") as running:
         verdict = bench.run(*graph("vta"), "vta", f"rpc://{running.address}")
