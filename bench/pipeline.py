@@ -84,6 +84,7 @@ def run(
     verdict = Verdict(
         workload, target, device, "exact", artifact=artefact, fault=fault.name if fault else None
     )
+    verdict.inputs = {parameter.name: _spelled(parameter.ty) for parameter in mod["main"].params}
     try:
         _Run(verdict, flow, mod, inputs, fault, timeout, progress, profile, executor).judge()
     except Unsupported as reason:
@@ -209,6 +210,11 @@ class _Run:
             verdict.reason = "the numbers agree, but the machine found errors"
         elif vacuous:
             verdict.verdict, verdict.reason = "build-error", vacuous
+
+
+def _spelled(tensor: relax.TensorType) -> str:
+    """Shape and type of an input."""
+    return f"{'x'.join(str(int(size)) for size in tensor.shape)} {tensor.dtype}"
 
 
 def calls_by_result(transformed: Transformed) -> dict[str, str]:

@@ -48,9 +48,9 @@ class Verdict:
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
     ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
-    of the device, summed over the layers. ``server`` is the name of the server that executed it, if one did;
-    where one was lost in the middle, ``lost_server`` names it, and ``reruns`` says how often the case was run
-    again on another.
+    of the device, summed over the layers. ``inputs`` are shapes and types of the graph's inputs by name.
+    ``server`` is the name of the server that executed it, if one did; where one was lost in the middle,
+    ``lost_server`` names it, and ``reruns`` says how often the case was run again on another.
     """
 
     workload: str
@@ -68,6 +68,7 @@ class Verdict:
     similarity: float | None = None
     fault: str | None = None
     smallest: SmallestOperands | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
     server: str | None = None
     reruns: int = 0
     lost_server: str | None = None
