@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    from bench.commands import doctor, listing, run, serve, tracker, tune, verify
+    from bench.commands import baseline, doctor, listing, run, serve, tracker, tune, verify
 
     parser = _Parser(
         prog="bitexact",
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         "after it was compiled for an accelerator.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (run, verify, tune, listing, doctor, serve, tracker):
+    for command in (run, verify, tune, listing, doctor, serve, tracker, baseline):
         command.add_to(commands)
     return parser
 
