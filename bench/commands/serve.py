@@ -25,7 +25,7 @@ def add_to(commands: Any) -> None:
         "whatever it is sent. A session that ends badly does not end the server.",
     )
     parser.add_argument(
-        "--device", type=a_local_device, default="sim", help="what executes: sim (default) or host"
+        "--device", type=a_local_device, default="sim", help="what executes: sim (default), cuda or host"
     )
     parser.add_argument("--host", default=LOOPBACK, help=f"address to listen on (default {LOOPBACK})")
     parser.add_argument(
@@ -39,7 +39,8 @@ def add_to(commands: Any) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM; at once to the end where the device or the tracker is missing."""
+    from bench.devices.execution import require_device
     from bench.devices.failure import DeviceFailure
     from bench.devices.names import Tracked
     from bench.devices.remote import served_keys
@@ -53,11 +54,14 @@ def execute(options: argparse.Namespace) -> int:
         tracked = Tracked(host, tracker_port, options.key)
     port = options.port if options.port is not None else ANY_PORT if tracked else DEFAULT_PORT
     try:
+        if options.device == "cuda":
+            require_device("tensorcore", options.device)
         if tracked:
             served_keys(tracked)
         server = DeviceServer(options.host, port, device=options.device, tracked=tracked)
     except DeviceFailure as failure:
-        return _usage_error(str(failure))
+        print(f"bitexact serve: {failure.verdict}: {failure}", file=sys.stderr)
+        return 1
     except OSError as error:
         return _usage_error(f"port {port} of {options.host}: {error}")
     with ended_by_sigterm():

@@ -48,9 +48,11 @@ class Verdict:
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
     ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
-    of the device, summed over the layers. ``inputs`` are shapes and types of the graph's inputs by name.
-    ``server`` is the name of the server that executed it, if one did; where one was lost in the middle,
-    ``lost_server`` names it, and ``reruns`` says how often the case was run again on another.
+    of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
+    simulator. ``bundle`` is the directory in which a failing case was kept. ``inputs`` are shapes and types
+    of the graph's inputs by name. ``server`` is the name of the server that executed it, if one did; where
+    one was lost in the middle, ``lost_server`` names it, and ``reruns`` says how often the case was run again
+    on another.
     """
 
     workload: str
@@ -68,6 +70,8 @@ class Verdict:
     similarity: float | None = None
     fault: str | None = None
     smallest: SmallestOperands | None = None
+    hardware: str | None = None
+    bundle: str | None = None
     inputs: dict[str, str] = field(default_factory=dict)
     server: str | None = None
     reruns: int = 0
@@ -84,7 +88,7 @@ class Verdict:
 
     @property
     def tensor_instructions(self) -> int:
-        """How many of the accelerator's own instructions were executed."""
+        """How many of the accelerator's own instructions were executed; 0 where the device counts none."""
         return self.counters.get("tensor_instructions", 0)
 
     def to_json(self) -> dict[str, Any]:

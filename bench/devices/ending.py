@@ -1,4 +1,7 @@
-"""How a device's process ends: by itself, with what it said last, or by us, with all that it started."""
+"""How a device's process ends: by itself, with what it said last, or by us, with all that it started.
+
+A parent that is killed cannot end anything: then the kernel ends the device's process.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -17,9 +16,11 @@ import numpy as np
 
 from bench.artifact import Artifact
 from bench.devices.ending import end_group, how_ended, last_output
+from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.interpreter import module_command
 from bench.devices.machines import machine_for
-from bench.devices.names import Tracked, parse_remote
+from bench.devices.names import Tracked, is_local_machine, parse_remote
 from simulators.report import Finding
 
 CONNECT_SECONDS = 30.0
@@ -30,15 +31,17 @@ CONNECT_SECONDS = 30.0
 class Execution:
     """What a device gave back: every tensor of the graph by name, and the machine's report by call.
 
-    Calls are named as in :mod:`bench.devices.calls`. ``server`` is the name of the server that ran it, None
-    where none did; ``lost_server`` that of one that went away before, and ``reruns`` how often the artefact
-    was run again for that.
+    Calls are named as in :mod:`bench.devices.calls`. ``hardware`` names what executed the kernels, where
+    that was no simulator. ``server`` is the name of the server that ran it, None where none did;
+    ``lost_server`` that of one that went away before, and ``reruns`` how often the artefact was run again for
+    that.
     """
 
     outputs: dict[str, np.ndarray]
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     seconds: float = 0.0
+    hardware: str | None = None
     server: str | None = None
     reruns: int = 0
     lost_server: str | None = None
@@ -54,7 +57,8 @@ def execute(
 ) -> Execution:
     """Run ``artifact`` on ``device`` and return all of its tensors.
 
-    At a tracker, ``timeout_seconds`` is also how long a server may take to be free, and where a server is
+    Whoever uses the same GPU or server is waited for first (:mod:`bench.devices.exclusive`). At a tracker,
+    ``timeout_seconds`` is also how long a server may take to be free, and where a server is
     lost in the middle the artefact is run once more, on another.
 
     Raises DeviceFailure: ``device-missing`` with the install command, ``crash`` with the last output, or
@@ -90,7 +94,9 @@ def _attempt(
         (folder / "artifact").write_bytes(artifact.to_bytes())
         np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         job = {"device": device, "timeout": seconds, "known": known, "artifact": "artifact"}
-        return _collect(folder, _work(folder, job, on_kernel))
+        with exclusive(device):
+            result = _work(folder, job, on_kernel)
+        return _collect(folder, result)
 
 
 def require_device(target: str, device: str, *, timeout_seconds: float = 600.0) -> str:
@@ -100,7 +106,7 @@ def require_device(target: str, device: str, *, timeout_seconds: float = 600.0) 
     """
     if parse_remote(device):
         return _ask(target, device, timeout_seconds)
-    if device == "sim" and (reason := machine_for(target).missing()):
+    if is_local_machine(device) and (reason := machine_for(target, device).missing()):
         raise device_missing(reason)
     return device
 
@@ -110,7 +116,8 @@ def _ask(target: str, device: str, seconds: float) -> str:
     """Ask a server what it serves, once in a process."""
     with tempfile.TemporaryDirectory(prefix="bitexact-") as name:
         job = {"device": device, "target": target, "timeout": seconds, "known": False}
-        result = _work(Path(name), job, None)
+        with exclusive(device):
+            result = _work(Path(name), job, None)
     if result["missing"]:
         raise device_missing(f"on {device}: {result['missing']}")
     return str(result["device"])
@@ -121,7 +128,7 @@ def _work(folder: Path, job: dict[str, Any], on_kernel: Callable[[str], None] | 
     (folder / "job.json").write_text(json.dumps(job))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.devices.worker", str(folder)],
+            module_command("bench.devices.worker", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -170,14 +177,15 @@ def _last_output(folder: Path) -> str:
 def _collect(folder: Path, result: dict[str, Any]) -> Execution:
     with np.load(folder / "outputs.npz") as outputs:
         arrays = {name: outputs[name] for name in outputs.files}
-    execution = execution_of(arrays, result["kernels"], seconds=result["seconds"])
+    execution = execution_of(arrays, result, seconds=result["seconds"])
     return replace(execution, server=result.get("server"))
 
 
 def execution_of(
-    outputs: dict[str, np.ndarray], kernels: Mapping[str, Any], *, seconds: float = 0.0
+    outputs: dict[str, np.ndarray], report: Mapping[str, Any], *, seconds: float = 0.0
 ) -> Execution:
-    """What a device gave back, from its tensors and the kernels of its session's report."""
+    """What a device gave back, from its tensors and its session's report."""
+    kernels = report["kernels"]
     return Execution(
         outputs=outputs,
         counters={name: kernel["counters"] for name, kernel in kernels.items()},
@@ -185,4 +193,5 @@ def execution_of(
             name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()
         },
         seconds=seconds,
+        hardware=report.get("hardware"),
     )

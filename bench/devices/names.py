@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 LOCAL_DEVICES: Mapping[str, str] = {
     "host": "this CPU: TVM compiles the transformed graph, kernels as plain code",
     "sim": "the target's machine: the PTX machine, qemu-hexagon, the VTA machine",
+    "cuda": "the GPU of this computer, for the target tensorcore",
 }
 DEVICES: Mapping[str, str] = {
     **LOCAL_DEVICES,
@@ -64,3 +65,16 @@ def check(device: str) -> str:
     if device not in LOCAL_DEVICES and parse_remote(device) is None:
         raise ValueError(f"unknown device {device!r}: one of {', '.join(DEVICES)}")
     return device
+
+
+def check_target(device: str, target: str) -> None:
+    """Raise ValueError where ``device`` names something that does not run ``target``."""
+    if device == "cuda" and target != "tensorcore":
+        raise ValueError(
+            f"device cuda is a GPU: it runs the target tensorcore, not {target} (sim and host do)"
+        )
+
+
+def is_local_machine(device: str) -> bool:
+    """Whether a device is a machine of this computer that executes an artefact's machine code."""
+    return device in ("sim", "cuda")

@@ -30,8 +30,10 @@ ABOUT = "bitexact.about"
 class Session:
     """One artefact on its machine, and what the machine reported of each kernel so far."""
 
-    def __init__(self, artifact: Artifact, *, on_kernel: Callable[[str], None] | None = None) -> None:
-        self._machine: Machine = machine_for(artifact.target)(artifact.machine)
+    def __init__(
+        self, artifact: Artifact, *, device: str = "sim", on_kernel: Callable[[str], None] | None = None
+    ) -> None:
+        self._machine: Machine = machine_for(artifact.target, device)(artifact.machine)
         self._on_kernel = on_kernel
         self._calls: Counter[str] = Counter()
         self._kernels: dict[str, Any] = {}
@@ -56,9 +58,10 @@ class Session:
             self._on_kernel(kernel)
 
     def report(self) -> dict[str, Any]:
-        """Counters and findings by call, and the failure that ended the run, if one did."""
+        """Counters and findings by call, the hardware, and the failure that ended the run, if one did."""
         failure = self._failure
         return {
+            "hardware": self._machine.hardware,
             "kernels": self._kernels,
             "failure": failure and {"verdict": failure.verdict, "message": str(failure)},
         }
@@ -69,18 +72,20 @@ class Session:
 
 
 def register(
-    *, on_kernel: Callable[[str], None] | None = None, device: str = "sim", server: str = ""
+    *, device: str = "sim", on_kernel: Callable[[str], None] | None = None, server: str = ""
 ) -> None:
     """Register the functions in this process; ``on_kernel`` hears of each kernel that has run.
 
-    ``device`` is what this process says it executes artefacts on, and ``server`` the name that it has there.
+    ``device`` is what executes artefacts: ``sim`` or ``cuda``, or ``host`` for those without machine code.
+    ``server`` is the name that the process has as a server.
     """
     sessions: list[Session] = []
 
     def load(content: bytes) -> None:
         while sessions:
             sessions.pop().close()
-        sessions.append(Session(Artifact.from_bytes(bytes(content)), on_kernel=on_kernel))
+        artifact = Artifact.from_bytes(bytes(content))
+        sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
 
     def call(kernel: str, *tensors: Any) -> None:
         sessions[-1].call(str(kernel), *tensors)
@@ -89,7 +94,12 @@ def register(
         return json.dumps(sessions[-1].report())
 
     def missing(target: str) -> str:
-        return "" if device == "host" else machine_for(str(target)).missing() or ""
+        if device == "host":
+            return ""
+        try:
+            return machine_for(str(target), device).missing() or ""
+        except ValueError as error:
+            return str(error)
 
     def about() -> str:
         return json.dumps({"device": device, "server": server, "format": FORMAT})

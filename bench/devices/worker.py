@@ -25,7 +25,7 @@ from bench.artifact import HOST_LIBRARY, Artifact
 from bench.devices import session
 from bench.devices.ending import end_with_parent
 from bench.devices.failure import DeviceFailure, crash, device_missing, last_line
-from bench.devices.names import parse_remote
+from bench.devices.names import is_local_machine, parse_remote
 from bench.devices.remote import Connection, connect, lost
 
 
@@ -66,7 +66,10 @@ def _run(folder: Path, job: dict[str, Any], events: IO[str]) -> tuple[dict[str, 
         outputs, report = _run_remote(artifact, arrays, _connect(job, events))
     else:
         outputs, report = run_here(
-            artifact, arrays, on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events)
+            artifact,
+            arrays,
+            device=job["device"] if is_local_machine(job["device"]) else "sim",
+            on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events),
         )
     return {spec.name: array for spec, array in zip(artifact.outputs, outputs, strict=True)}, report
 
@@ -81,13 +84,17 @@ def _connect(job: dict[str, Any], events: IO[str]) -> Connection:
 
 
 def run_here(
-    artifact: Artifact, arrays: list[np.ndarray], *, on_kernel: Callable[[str], None] | None = None
+    artifact: Artifact,
+    arrays: list[np.ndarray],
+    *,
+    device: str = "sim",
+    on_kernel: Callable[[str], None] | None = None,
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Run an artefact on the machine of its target, in this process: all its tensors, and the report.
+    """Run an artefact in this process, its kernels on ``device``: all its tensors, and the report.
 
     The report is that of :meth:`bench.devices.session.Session.report`. Raises DeviceFailure.
     """
-    session.register(on_kernel=on_kernel)
+    session.register(device=device, on_kernel=on_kernel)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, HOST_LIBRARY)
         library.write_bytes(artifact.host_library)
