@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from bench.compare.verdict import Verdict
 from bench.reports import json_file
+from bench.reports.typed import typed
 
 FORMAT = 1
-RUN_FORMAT = json_file.FORMAT
 KIND = "bitexact baseline"
 
 
@@ -27,7 +27,7 @@ class Layer:
     shapes: str
     instruction: str | None
     verdict: str | None
-    counters: Mapping[str, int]
+    counters: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Case:
     inputs: str
     verdict: str
     fault: str | None = None
-    counters: Mapping[str, int] = field(default_factory=dict)
-    layers: Mapping[str, Layer] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -54,8 +54,8 @@ class Case:
 class Baseline:
     """The cases of a regression, and the versions of what they depend on (None: not installed)."""
 
-    versions: Mapping[str, str | None]
-    cases: Sequence[Case]
+    versions: dict[str, str | None]
+    cases: list[Case]
 
     def to_json(self) -> str:
         """The text of a baseline's file."""
@@ -65,17 +65,19 @@ class Baseline:
 
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline. Raises BaselineError."""
-    content = _read(path)
+    try:
+        content = json_file.read_object(path)
+    except ValueError as error:
+        raise BaselineError(str(error)) from None
     if content.get("kind") != KIND:
-        what = "the JSON of a run: bitexact baseline save" if "verdicts" in content else "some other JSON"
+        what = "the JSON of a run: bitexact baseline save" if "verdicts" in content else "something else"
         raise BaselineError(f"{path} is no baseline but {what}")
     if content.get("format") != FORMAT:
         raise BaselineError(f"{path}: baseline format {content.get('format')} is not supported: {FORMAT} is")
     try:
-        cases = [_case(entry) for entry in content["cases"]]
-        return Baseline(dict(content["versions"]), cases)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BaselineError(f"{path} is no baseline: {_what(error)}") from None
+        return typed(Baseline, content, "$")
+    except ValueError as error:
+        raise BaselineError(f"{path}: {str(error).removeprefix('$.')}") from None
 
 
 def read_runs(paths: Sequence[Path]) -> Baseline:
@@ -96,37 +98,13 @@ def read_runs(paths: Sequence[Path]) -> Baseline:
 
 def _read_run(path: Path) -> Baseline:
     """The cases of one run."""
-    content = _read(path)
-    if "verdicts" not in content:
-        what = "a baseline" if content.get("kind") == KIND else "some other JSON"
-        raise BaselineError(f"{path} is not the JSON of a run (bitexact run … --json FILE) but {what}")
-    if content.get("format", RUN_FORMAT) != RUN_FORMAT:
-        raise BaselineError(
-            f"{path}: the JSON of a run of format {content['format']} is not supported: {RUN_FORMAT} is"
-        )
-    if not content.get("complete", True):
-        raise BaselineError(f"{path} is of a run that was interrupted: run it again")
     try:
-        cases = [_case_of_verdict(entry) for entry in content["verdicts"]]
-        return Baseline(dict(content["versions"]), cases)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BaselineError(f"{path} is not the JSON of a run: {_what(error)}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BaselineError(f"{path}: {error.strerror}") from None
-    except ValueError as error:  # of the text's encoding or of its JSON
-        raise BaselineError(f"{path} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise BaselineError(f"{path} is some other JSON")
-    return content
-
-
-def _what(error: Exception) -> str:
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        run = json_file.read(path)
+    except ValueError as error:
+        raise BaselineError(str(error)) from None
+    if not run.complete:
+        raise BaselineError(f"{path} is of a run that was ended in the middle: run it again")
+    return Baseline(run.versions, [_case_of(verdict) for verdict in run.verdicts])
 
 
 def _differing(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> str:
@@ -134,35 +112,17 @@ def _differing(before: Mapping[str, str | None], after: Mapping[str, str | None]
     return ", ".join(f"{name} {before.get(name)} and {after.get(name)}" for name in names)
 
 
-def _case(entry: Mapping[str, Any]) -> Case:
-    layers = {
-        name: Layer(**{**layer, "counters": _counters(layer)}) for name, layer in entry["layers"].items()
-    }
-    return Case(**{**entry, "counters": _counters(entry), "layers": layers})
-
-
-def _case_of_verdict(entry: Mapping[str, Any]) -> Case:
+def _case_of(verdict: Verdict) -> Case:
     return Case(
-        workload=entry["workload"],
-        target=entry["target"],
-        device=entry["device"],
-        # Files of runs from before inputs were named have none.
-        inputs=", ".join(entry.get("inputs", {}).values()),
-        verdict=entry["verdict"],
-        fault=entry.get("fault"),
-        counters=_counters(entry),
+        workload=verdict.workload,
+        target=verdict.target,
+        device=verdict.device,
+        inputs=", ".join(verdict.inputs.values()),
+        verdict=verdict.verdict,
+        fault=verdict.fault,
+        counters=verdict.counters,
         layers={
-            layer["name"]: Layer(
-                layer["operator"],
-                layer["shapes"],
-                layer["instruction"],
-                layer["verdict"],
-                _counters(layer),
-            )
-            for layer in entry["layers"]
+            layer.name: Layer(layer.operator, layer.shapes, layer.instruction, layer.verdict, layer.counters)
+            for layer in verdict.layers
         },
     )
-
-
-def _counters(entry: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(count) for name, count in entry["counters"].items()}
