@@ -32,6 +32,14 @@ def a_workload(value: str) -> str:
     return _one_of("workload", value, workloads.names())
 
 
+def some_workloads(value: str) -> list[str]:
+    """``all``, or the name of a workload."""
+    from bench import workloads
+
+    names = workloads.names()
+    return list(names) if _one_of("workload", value, (*names, "all")) == "all" else [value]
+
+
 def some_targets(value: str) -> list[str]:
     """``all``, or targets separated by commas, each once and in the order given."""
     from bench.flows.names import TARGETS
@@ -116,6 +124,11 @@ def a_batch(value: str) -> int:
 def a_number_of_jobs(value: str) -> int:
     """A positive number of processes."""
     return int(_positive(value, int, "a whole number of jobs"))
+
+
+def a_count(value: str) -> int:
+    """A whole number above 0."""
+    return int(_positive(value, int, "a whole number"))
 
 
 def a_seed(value: str) -> int:

@@ -16,9 +16,9 @@ LAST_OUTPUT_LINES = 12
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def end_with_parent() -> None:
-    """Have Linux kill this process when the thread that started it ends, however it does."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when the thread that started it ends, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:
