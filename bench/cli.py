@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from bench.whole_file import CannotWrite
+
 USAGE_ERROR = 2
+INTERRUPTED = 130
 COMMANDS = (
     "run",
     "verify",
@@ -53,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.execute(options)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except CannotWrite as error:
+        print(f"bitexact {options.command}: {error}", file=sys.stderr)
+        return USAGE_ERROR
     return status
 
 

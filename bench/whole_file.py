@@ -7,12 +7,25 @@ import tempfile
 from pathlib import Path
 
 
+class CannotWrite(OSError):  # noqa: N818 - it is not an error of ours
+    """A file could not be written; the message names it."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file under a temporary name beside it, and rename it: no reader ever sees a part of it.
 
-    What was there before stays where this fails. Raises OSError, as for a full disk.
+    What was there before stays where this fails. Raises CannotWrite, as for a full disk.
     """
-    data = content.encode() if isinstance(content, str) else content
+    try:
+        _write(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise CannotWrite(error.errno, error.strerror, str(path)) from error
+
+
+def _write(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():  # a device or a pipe: /dev/stdout
         path.write_bytes(data)
         return

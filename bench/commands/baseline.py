@@ -62,9 +62,9 @@ def save(options: argparse.Namespace) -> int:
 
     try:
         baseline = read_runs(options.runs)
-        write_whole(options.output, baseline.to_json())
-    except (BaselineError, OSError) as error:
+    except BaselineError as error:
         return _usage_error(str(error))
+    write_whole(options.output, baseline.to_json())
     exact = sum(case.verdict == "exact" for case in baseline.cases)
     counted = "1 case" if len(baseline.cases) == 1 else f"{len(baseline.cases)} cases"
     print(f"{options.output}: {counted}, {exact} of them exact")
