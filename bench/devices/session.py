@@ -63,12 +63,16 @@ class Session:
         return {
             "hardware": self._machine.hardware,
             "kernels": self._kernels,
-            "failure": failure and {"verdict": failure.verdict, "message": str(failure)},
+            "failure": failure and _in_words(failure),
         }
 
     def close(self) -> None:
         """Stop the machine."""
         self._machine.close()
+
+
+def _in_words(failure: DeviceFailure) -> dict[str, str]:
+    return {"verdict": failure.verdict, "message": str(failure)}
 
 
 def register(
@@ -80,17 +84,25 @@ def register(
     ``server`` is the name that the process has as a server.
     """
     sessions: list[Session] = []
+    refusals: list[DeviceFailure] = []
 
     def load(content: bytes) -> None:
+        refusals.clear()
         while sessions:
             sessions.pop().close()
         artifact = Artifact.from_bytes(bytes(content))
-        sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
+        try:
+            sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
+        except DeviceFailure as failure:
+            refusals.append(failure)
+            raise
 
     def call(kernel: str, *tensors: Any) -> None:
         sessions[-1].call(str(kernel), *tensors)
 
     def report() -> str:
+        if refusals:
+            return json.dumps({"kernels": {}, "failure": _in_words(refusals[-1])})
         return json.dumps(sessions[-1].report())
 
     def missing(target: str) -> str:

@@ -9,11 +9,13 @@ from hashlib import blake2b
 
 import numpy as np
 
-from bench.devices.failure import crash, timeout
+from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
 from simulators.hvx import qemu
 from simulators.report import Report
 
+ARCHITECTURE = 67
+"""Of the programs that artefacts hold."""
 RESIDENT_BYTES = 1 << 29
 """How much of the guest's memory tensors may take before all of them are given up: half of it."""
 
@@ -36,8 +38,10 @@ class HexagonMachine:
         self._shapes = json.loads(files.get(HEXAGON_SHAPES, b"{}"))
         try:
             self._server = qemu.FunctionServer(files[HEXAGON_PROGRAM], without_vrmpy=files[HEXAGON_TWIN])
+        except qemu.ServerTimeout as error:
+            raise timeout(str(error)) from error
         except (qemu.CorruptElf, qemu.ServerCrash, qemu.ProtocolError) as error:
-            raise crash(str(error)) from error
+            raise _failure(error) from error
 
     @staticmethod
     def missing() -> str | None:
@@ -56,7 +60,7 @@ class HexagonMachine:
         except qemu.ServerTimeout as error:
             raise timeout(str(error)) from error
         except (qemu.ServerCrash, qemu.ProtocolError, qemu.FunctionError) as error:
-            raise crash(str(error)) from error
+            raise _failure(error) from error
         return Report(counters={**counters, "tensor_instructions": counters["vrmpy"]})
 
     def _execute(self, kernel: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> dict[str, int]:
@@ -102,6 +106,28 @@ class HexagonMachine:
     def close(self) -> None:
         """End the process."""
         self._server.close()
+
+
+def _failure(error: Exception) -> DeviceFailure:
+    """A crash, unless this QEMU runs no program of the architecture at all."""
+    if isinstance(error, qemu.ServerCrash) and _too_old():
+        return device_missing(
+            f"{qemu.PROGRAM} is there and runs no program of Hexagon v{ARCHITECTURE}, as if it were too old "
+            f"(bitexact doctor): {qemu.INSTALL}"
+        )
+    return crash(str(error))
+
+
+def _too_old() -> bool:
+    # Only here: the process of a single kernel starts without TVM.
+    from kernels.hexagon.build import probe_elf
+    from kernels.hexagon.toolchain import ToolchainError
+
+    try:
+        probe = probe_elf(ARCHITECTURE)
+    except ToolchainError:  # without a compiler nobody knows
+        return False
+    return qemu.newest_architecture({ARCHITECTURE: probe}) is None
 
 
 def _digest(array: np.ndarray) -> bytes:
