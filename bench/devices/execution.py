@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import threading
@@ -134,6 +135,8 @@ def _work(folder: Path, job: dict[str, Any], on_kernel: Callable[[str], None] | 
             stderr=log,
             text=True,
             start_new_session=True,
+            # A process that is killed removes nothing: what it leaves goes with the folder.
+            env={**os.environ, "TMPDIR": str(folder)},
         )
     assert process.stdout is not None
     seconds = job["timeout"]

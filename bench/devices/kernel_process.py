@@ -37,6 +37,8 @@ class KernelProcess:
         if reason := machine_for(target, device).missing():
             raise device_missing(reason)
         self._seconds = seconds
+        # A process that is killed removes nothing: what it leaves goes with its folder.
+        self._folder = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             module_command("bench.devices.kernel_worker"),
@@ -44,6 +46,7 @@ class KernelProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": self._folder.name},
         )
         try:
             reply = self._exchange((target, device, dict(files)))
@@ -102,6 +105,7 @@ class KernelProcess:
         for stream in (self._process.stdin, self._process.stdout, self._log):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
+        self._folder.cleanup()
 
     def __enter__(self) -> KernelProcess:
         return self
