@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -12,6 +14,7 @@ from bench.whole_file import CannotWrite
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = (
     "run",
     "verify",
@@ -59,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except CannotWrite as error:
         print(f"bitexact {options.command}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = error.filename or f"a temporary file in {tempfile.gettempdir()}"
+        print(f"bitexact {options.command}: {where}: {error.strerror}", file=sys.stderr)
         return USAGE_ERROR
     return status
 
