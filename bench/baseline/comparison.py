@@ -110,7 +110,8 @@ def _compare_cases(old: Case | None, new: Case | None, tolerances: Mapping[str, 
             {LAYERS_TENSORISED: _tensorised(new)},
             tolerances,
         )
-    for layer in _names(old.layers, new.layers):
+    # A case that ended before its layers were known has none.
+    for layer in _names(old.layers, new.layers) if old.layers and new.layers else []:
         yield from _compare_layers(name, layer, old.layers.get(layer), new.layers.get(layer), tolerances)
     yield from _numbers(name, "", _with_ratio(old.counters), _with_ratio(new.counters), tolerances)
 

@@ -16,32 +16,25 @@ LISTED_FINDINGS = 5
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """One row for each verdict."""
-    rows = [
-        [
-            verdict.target,
-            verdict.artifact,
-            verdict.device,
-            _tensorised(verdict),
-            f"{verdict.tensor_instructions:,}" if verdict.tensor_instructions else "-",
-            _marked(verdict),
-            _percent(verdict.accuracy.get("integer")),
-            f"{verdict.seconds:.1f}",
-        ]
-        for verdict in verdicts
-    ]
-    headers = [
-        "target",
-        "artefact",
-        "device",
-        "layers tensorised",
-        "tensor instructions",
-        "verdict",
-        "int8 accuracy",
-        "seconds",
-    ]
-    alignment = ["left", "left", "left", "right", "right", "left", "right", "right"]
-    return tabulate(rows, headers=headers, colalign=alignment, disable_numparse=True)
+    """One row for each verdict; where servers executed them also which."""
+    columns: dict[str, Callable[[Verdict], str]] = {
+        "target": lambda verdict: verdict.target,
+        "artefact": lambda verdict: verdict.artifact,
+        "device": lambda verdict: verdict.device,
+    }
+    if any(verdict.server for verdict in verdicts):
+        columns["server"] = lambda verdict: verdict.server or "-"
+    columns["layers tensorised"] = _tensorised
+    columns["tensor instructions"] = lambda verdict: (
+        f"{verdict.tensor_instructions:,}" if verdict.tensor_instructions else "-"
+    )
+    columns["verdict"] = _marked
+    columns["int8 accuracy"] = lambda verdict: _percent(verdict.accuracy.get("integer"))
+    columns["seconds"] = lambda verdict: f"{verdict.seconds:.1f}"
+    numbers = ("layers tensorised", "tensor instructions", "int8 accuracy", "seconds")
+    rows = [[text(verdict) for text in columns.values()] for verdict in verdicts]
+    alignment = ["right" if name in numbers else "left" for name in columns]
+    return tabulate(rows, headers=list(columns), colalign=alignment, disable_numparse=True)
 
 
 Column = Callable[[LayerVerdict], str]

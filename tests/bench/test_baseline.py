@@ -110,6 +110,10 @@ CHANGES = {
             ("conv2", "layer", None, "conv2d 1x64x14x14 * 64x64x3x3 s1 p1", "other"),
         ],
     ),
+    "a-case-that-no-longer-begins": (
+        with_case(verdict="unsupported", layers={}, counters={}),
+        [("", "verdict", "exact", "unsupported", "worse")],
+    ),
     "another-device": (
         with_case(device="rpc://board:9090"),
         [("", "device", "sim", "rpc://board:9090", "other")],
