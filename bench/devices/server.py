@@ -85,6 +85,7 @@ def _prepare(device: str, name: str) -> None:
     end_with_parent()
     os.register_at_fork(after_in_child=end_with_parent)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started the server, and ends it
     threading.excepthook = _end_process
     session.register(device=device, server=name)
 
@@ -98,7 +99,11 @@ def _end_process(arguments: Any) -> None:
 def start_tracker(host: str, port: int) -> tracker.Tracker:
     """Start a tracker on ``host`` and ``port`` (0: a free one). Raises OSError where the port is taken."""
     port = _port_to_use(host, port)
-    return tracker.Tracker(host=host, port=port, port_end=port + 1)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the process that this starts
+    try:
+        return tracker.Tracker(host=host, port=port, port_end=port + 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _port_to_use(host: str, port: int) -> int:

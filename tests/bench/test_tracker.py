@@ -219,6 +219,7 @@ def test_a_server_that_dies_without_a_tracker_is_a_crash_that_names_it(
 def test_a_server_goes_on_after_a_session_was_killed(artifact: Artifact, tracker: str, only: Started) -> None:
     host, port = tracker.split(":")
     held = rpc.connect_tracker(host, int(port)).request(KEY)
+    held.get_function(session.ABOUT)()  # the server accepts before it forks
     (victim,) = only.sessions()
     victim.kill()
     only.until("a session ended badly; the server was started again")
@@ -247,6 +248,28 @@ def test_a_server_that_is_killed_leaves_no_process() -> None:
         for each in left:
             assert select.select([each], [], [], 20)[0]
             os.close(each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["serve", "tracker"])
+def test_ctrl_c_at_a_terminal_ends_a_server_quietly(command: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", command, "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        running = Started(process, "")
+        port = running.until("^(serving|tracker at) ").rpartition(":")[2]
+        if command == "serve":
+            held = rpc.connect("127.0.0.1", int(port))
+            held.get_function(session.ABOUT)()
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
 
 
 # ---- what a server serves ----
