@@ -53,6 +53,9 @@ DIRECTIONS: Mapping[str, Better] = {
 }
 """Patterns of names, the first that fits is taken; what is not here is better neither way."""
 
+DETAILS = ("instructions.*",)
+"""Counters that are parts of another one, and seldom what somebody looks for."""
+
 
 def better(counter: str) -> Better:
     """Which way ``counter`` is better."""
@@ -65,3 +68,8 @@ def better(counter: str) -> Better:
 def is_known(counter: str) -> bool:
     """Whether the table speaks of ``counter``."""
     return any(fnmatchcase(counter, pattern) for pattern in DIRECTIONS)
+
+
+def is_detail(counter: str) -> bool:
+    """Whether a counter is a part of another."""
+    return any(fnmatchcase(counter, pattern) for pattern in DETAILS)

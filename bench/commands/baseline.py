@@ -7,7 +7,10 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.baseline.comparison import Change
 
 
 def add_to(commands: Any) -> None:
@@ -26,7 +29,7 @@ def add_to(commands: Any) -> None:
         "compare",
         help="name what changed; exit status 1 where something got worse",
         description="Names every verdict, tensor instruction, version and counter that is not as it was. Of "
-        "single layers, changes that are not for the worse are shown with -v only.",
+        "single layers and single instructions, what is not worse is shown with -v only.",
     )
     comparing.add_argument("base", type=Path, metavar="BASE.json", help="of bitexact baseline save")
     comparing.add_argument("runs", nargs="+", type=Path, metavar="RUN.json", help="of bitexact run … --json")
@@ -39,7 +42,7 @@ def add_to(commands: Any) -> None:
         help="by how much a counter, or any, may be worse (default 0: simulators count the same every time)",
     )
     comparing.add_argument("--json", type=Path, metavar="FILE", help="write the changes to a file as well")
-    comparing.add_argument("-v", "--verbose", action="store_true", help="all changes of single layers, too")
+    comparing.add_argument("-v", "--verbose", action="store_true", help="all changes")
     comparing.set_defaults(execute=compare)
 
 
@@ -89,14 +92,26 @@ def compare(options: argparse.Namespace) -> int:
         return _usage_error(f"--tolerance: no case counts {', '.join(unknown)}; counted is {counted}")
     changes = changes_between(before, after, tolerances=dict(options.tolerance))
     worse = [change for change in changes if change.judgement is Judgement.WORSE]
-    shown = [change for change in changes if options.verbose or not change.layer or change in worse]
+    order = list(Judgement)
+    shown = sorted(
+        (change for change in changes if options.verbose or is_shown(change)),
+        key=lambda change: order.index(change.judgement),
+    )
     if shown:
         print(changes_table(shown) + "\n")
-    print(summary(changes, cases=len(after.cases)))
+    print(summary(changes, cases=len(after.cases), hidden=len(changes) - len(shown)))
     if options.json:
         content = {"changes": [asdict(change) for change in changes]}
         write_whole(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 1 if worse else 0
+
+
+def is_shown(change: Change) -> bool:
+    """Whether a change is shown without -v: all that is worse, and of whole cases what is no detail."""
+    from bench.baseline.comparison import Judgement
+    from bench.baseline.directions import is_detail
+
+    return change.judgement is Judgement.WORSE or not (change.layer or is_detail(change.what))
 
 
 def _usage_error(message: str) -> int:

@@ -29,11 +29,12 @@ def changes_table(changes: Sequence[Change]) -> str:
     return tabulate(rows, headers=headers, colalign=alignment, disable_numparse=True)
 
 
-def summary(changes: Sequence[Change], *, cases: int) -> str:
-    """How many changes there are of each kind."""
+def summary(changes: Sequence[Change], *, cases: int, hidden: int = 0) -> str:
+    """How many changes there are of each kind, and how many of them are not shown."""
     counts = Counter(change.judgement for change in changes)
     said = ", ".join(f"{counts[judgement]} {judgement}" for judgement in Judgement if counts[judgement])
-    return f"{cases} case{'s' if cases != 1 else ''} compared: {said or 'nothing changed'}"
+    unseen = f" ({hidden} of them with -v only)" if hidden else ""
+    return f"{cases} case{'s' if cases != 1 else ''} compared: {said or 'nothing changed'}{unseen}"
 
 
 def _shown(value: str | int | float | None) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import bench
 from bench.baseline.cases import Baseline, BaselineError, Case, Layer, read_baseline, read_runs
-from bench.baseline.comparison import Change, Judgement, compare
+from bench.baseline.comparison import Change, compare
 from bench.baseline.directions import Better, better, is_known
 from bench.cli import main
 from bench.compare.verdict import LayerVerdict, Verdict
@@ -306,13 +306,33 @@ def test_save_and_compare_at_the_prompt(
     assert "1 other" in capsys.readouterr().out
 
 
-def test_of_single_layers_only_the_worse_is_shown() -> None:
-    better_layer = compare(BASE, counted({"packets": 500}, {}))
-    assert "conv1" in changes_table(better_layer)
-    assert summary(better_layer, cases=1) == "1 case compared: 2 better"
-    assert summary([], cases=2) == "2 cases compared: nothing changed"
-    worse = compare(BASE, counted({"packets": 700}, {}))
-    assert {change.judgement for change in worse} == {Judgement.WORSE}
+def test_of_single_layers_and_instructions_only_the_worse_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, run = tmp_path / "base.json", tmp_path / "run.json"
+    layer = LayerVerdict("conv1", "conv2d", "shapes", "WMMA", 16, None, "exact", {"warp_instructions": 90})
+    counters = {"warp_instructions": 100, "instructions.mad": 7, "shared_bank_conflicts": 0}
+    json_file.write(run, [verdict(counters=counters, layers=[layer])])
+    assert main(["baseline", "save", str(run), "-o", str(base)]) == 0
+    changed = {"warp_instructions": 99, "instructions.mad": 8, "shared_bank_conflicts": 32}
+    layer.counters = {"warp_instructions": 89}
+    json_file.write(run, [verdict(counters=changed, layers=[layer])])
+    capsys.readouterr()
+    assert main(["baseline", "compare", str(base), str(run)]) == 1
+    *rows, _, last = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[5] for row in rows] == ["shared_bank_conflicts", "warp_instructions"]
+    assert last == "1 case compared: 1 worse, 2 better, 1 other (2 of them with -v only)"
+    assert main(["baseline", "compare", str(base), str(run), "-v"]) == 1
+    *rows, _, last = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == 4
+    assert last == "1 case compared: 1 worse, 2 better, 1 other"
+
+
+def test_the_summary_counts_what_there_is() -> None:
+    changes = compare(BASE, counted({"packets": 500}, {}))
+    assert "conv1" in changes_table(changes)
+    assert summary(changes, cases=2) == "2 cases compared: 2 better"
+    assert summary([], cases=1) == "1 case compared: nothing changed"
 
 
 REFUSED = {

@@ -93,6 +93,49 @@ def spread_over(artifact: Artifact, tracker: str, servers: list[Started]) -> Non
     assert {each.server for each in executions} <= names
 
 
+REGRESSION = """
+import pytest
+from bench.flows.flow import flow_for
+from tests.bench.integer_graphs import dense
+
+@pytest.mark.parametrize("columns", [16, 32, 48, 64])
+def test_a_dense_layer(bitexact, columns):
+    bitexact.run(dense(8, columns, 32, data_dtype="int8", scheme=flow_for("vta").scheme), target="vta")
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_pytest_share_the_servers(tracker: str, only: Started, tmp_path: Path) -> None:
+    (tmp_path / "test_regression.py").write_text(REGRESSION)
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "bench.pytest_plugin.plugin",
+            "-p",
+            "no:cacheprovider",
+            "-n",
+            "4",
+        ),
+        *("-q", f"--bitexact-device=tracker://{tracker}/{KEY}", "--junit-xml=report.xml", "."),
+    ]
+    with serving("--tracker", tracker, "--key", KEY):
+        outcome = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "4 passed" in outcome.stdout, outcome.stdout + outcome.stderr
+    report = (tmp_path / "report.xml").read_text()
+    assert report.count(f'name="bitexact.device" value="tracker://{tracker}/{KEY}"') == 4
+    assert report.count(f'name="bitexact.server" value="{socket.gethostname()}:') == 4
+
+
 def test_a_key_that_no_server_has_is_missing_at_once(artifact: Artifact, tracker: str) -> None:
     failure = failure_of(artifact, f"tracker://{tracker}/nobody")
     assert failure.verdict == "device-missing"
