@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint setup clean
+.PHONY: run test test-all audit lint setup clean
 
 run: setup
 	$(BIN)/bitexact run digits --target all
@@ -13,6 +13,9 @@ test: setup
 
 test-all: setup
 	$(BIN)/pytest -n auto -m "slow or not slow"
+
+audit: setup
+	$(BIN)/bitexact audit
 
 lint: setup
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports

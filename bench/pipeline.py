@@ -15,7 +15,7 @@ from tvm import relax
 from bench.artifact import Artifact
 from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import LayerVerdict, Verdict
-from bench.devices import names
+from bench.devices import counters, names
 from bench.devices.calls import call_name
 from bench.devices.execution import Execution, execute, require_device
 from bench.devices.failure import DeviceFailure
@@ -26,6 +26,7 @@ from bench.flows.transformed import Transformed
 from bench.lowering import BuildError, lower_for_host, lower_for_machine
 from bench.machine_files import VTA_PROFILE
 from bench.passes.lift_kernels import bindings_of
+from bench.trace import Trace
 from kernels.faults import FaultNotPlanted
 
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -58,6 +59,7 @@ def run(
     profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
+    trace: Trace | None = None,
     executor: Executor = execute,
     **options: Any,
 ) -> Verdict:
@@ -67,14 +69,16 @@ def run(
     graph in NumPy, the transformed graph in NumPy through the models of the target's instructions, and the
     device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
     device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
-    ``executor`` runs the artefact, by default in a process of its own.
-    ``options`` are those of the target, as ``config`` of VTA.
+    ``executor`` runs the artefact, by default in a process of its own. ``trace`` receives what the run makes
+    on its way; the transformed graph and the artefact that it holds already are not made again. ``options``
+    are those of the target, as ``config`` of VTA.
 
     Raises ValueError for an unknown target, option or device, or inputs that do not fit the graph, and
     FaultNotPlanted for a fault that finds nothing to change; every other outcome is a verdict.
     """
     flow = flow_for(target, **options)
     names.check(device)
+    names.check_target(device, target)
     if fault and fault.target != target:
         raise ValueError(f"fault {fault.name} is one of {fault.target}, not of {target}")
     if profile and (target != "vta" or device == "host"):
@@ -84,8 +88,10 @@ def run(
     verdict = Verdict(
         workload, target, device, "exact", artifact=artefact, fault=fault.name if fault else None
     )
+    trace = trace or Trace()
+    trace.mod, trace.inputs, trace.options, trace.profile = mod, named_inputs(mod, inputs), options, profile
     try:
-        _Run(verdict, flow, mod, inputs, fault, timeout, progress, profile, executor).judge()
+        _Run(verdict, flow, mod, fault, timeout, progress, trace, executor).judge()
     except Unsupported as reason:
         verdict.verdict, verdict.reason = "unsupported", str(reason)
     except BuildError as error:
@@ -103,18 +109,19 @@ class _Run:
     verdict: Verdict
     flow: Flow
     mod: tvm.IRModule
-    inputs: Inputs
     fault: Fault | None
     timeout: float
     progress: Progress
-    profile: str | None = None
+    trace: Trace
     executor: Executor = execute
 
     def judge(self) -> None:
         """Do everything, in order; the first thing that is wrong ends it."""
         verdict, device = self.verdict, self.verdict.device
         self.progress("passes")
-        transformed = self.flow.transform(self.mod)
+        inputs = self.trace.inputs
+        transformed = self.trace.transformed or self.flow.transform(self.mod)
+        self.trace.transformed = transformed
         verdict.layers = [
             LayerVerdict(
                 layer.name,
@@ -128,25 +135,26 @@ class _Run:
             for layer in transformed.report
         ]
         self.progress("NumPy: integer graph")
-        original = evaluate_all(self.mod, self.inputs)
+        original = evaluate_all(self.mod, inputs)
         self.progress("NumPy: transformed graph through instruction models")
-        reference = evaluate_all(transformed.mod, self.inputs, overrides=self.flow.overrides)
+        reference = evaluate_all(transformed.mod, inputs, overrides=self.flow.overrides)
         verdict.mismatch = find_pass_mismatch(transformed, reference, original)
         if verdict.mismatch:
             verdict.verdict = "mismatch"
             return
         require_device(self.flow.target, device)
         self.progress("building kernels")
-        artifact = self.build(transformed)
+        artifact = self.trace.artifact or self.build(transformed)
+        self.trace.artifact = artifact
         self.progress(f"device {device}")
         execution = self.executor(
             artifact,
-            self.arrays(artifact),
+            dict(inputs),
             device=device,
             timeout_seconds=self.timeout,
             on_kernel=lambda kernel: self.progress(f"device {device}: {kernel}"),
         )
-        self.compare(transformed, execution, reference)
+        compare(verdict, transformed, execution, reference)
 
     def build(self, transformed: Transformed) -> Artifact:
         """The artefact for the device, with the fault in it if there is one."""
@@ -162,47 +170,54 @@ class _Run:
             files = self.flow.machine_files(transformed)
             if fault and fault.machine:
                 files = fault.machine(files)
-            if self.profile:
-                files = files | {VTA_PROFILE: self.profile.encode()}
+            if self.trace.profile:
+                files = files | {VTA_PROFILE: self.trace.profile.encode()}
             return lower_for_machine(transformed.mod, files, target=self.flow.target)
         except (FaultNotPlanted, Unsupported, BuildError):
             raise
         except Exception as error:  # whatever TVM, NVRTC or a linker raises is a build error, not the bench's
             raise BuildError(f"{type(error).__name__}: {error}") from error
 
-    def arrays(self, artifact: Artifact) -> dict[str, np.ndarray]:
-        """The inputs by their names; the evaluation has checked that they fit."""
-        if isinstance(self.inputs, Mapping):
-            return dict(self.inputs)
-        inputs = [self.inputs] if isinstance(self.inputs, np.ndarray) else self.inputs
-        return {spec.name: array for spec, array in zip(artifact.inputs, inputs, strict=True)}
 
-    def compare(
-        self, transformed: Transformed, execution: Execution, reference: Mapping[str, np.ndarray]
-    ) -> None:
-        """Hold the device to the reference, and ask whether an agreement says anything."""
-        verdict = self.verdict
-        totals: Counter[str] = Counter()
-        for counters in execution.counters.values():
-            totals.update(counters)
-        verdict.counters = dict(totals)
-        verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
-        calls = calls_by_result(transformed)
-        for layer, entry in zip(transformed.report, verdict.layers, strict=True):
-            equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
-            entry.verdict = "exact" if equal else "mismatch"
-            if calls.get(layer.result) in execution.counters:
-                entry.counters = execution.counters[calls[layer.result]]
-                entry.count = entry.counters.get("tensor_instructions", 0)
-        verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
-        vacuous = why_vacuous(transformed, execution, reference)
-        if verdict.mismatch:
-            verdict.verdict = "mismatch"
-        elif any(finding.severity == "error" for finding in verdict.findings):
-            verdict.verdict = "hazard"
-            verdict.reason = "the numbers agree, but the machine found errors"
-        elif vacuous:
-            verdict.verdict, verdict.reason = "build-error", vacuous
+def compare(
+    verdict: Verdict, transformed: Transformed, execution: Execution, reference: Mapping[str, np.ndarray]
+) -> None:
+    """Hold the device to the reference, ask whether an agreement says anything, and fill in the verdict.
+
+    ``verdict.layers`` are those of the transformed graph's report.
+    """
+    totals: Counter[str] = Counter()
+    for each in execution.counters.values():
+        totals.update(each)
+    verdict.counters, verdict.hardware = dict(totals), execution.hardware
+    verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
+    calls = calls_by_result(transformed)
+    for layer, entry in zip(transformed.report, verdict.layers, strict=True):
+        equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
+        entry.verdict = "exact" if equal else "mismatch"
+        if calls.get(layer.result) in execution.counters:
+            entry.counters = execution.counters[calls[layer.result]]
+            entry.count = counters.executed(entry.counters)
+    verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
+    vacuous = why_vacuous(transformed, execution, reference)
+    if verdict.mismatch:
+        verdict.verdict = "mismatch"
+    elif any(finding.severity == "error" for finding in verdict.findings):
+        verdict.verdict = "hazard"
+        verdict.reason = "the numbers agree, but the machine found errors"
+    elif vacuous:
+        verdict.verdict, verdict.reason = "build-error", vacuous
+
+
+def named_inputs(mod: tvm.IRModule, inputs: Inputs) -> dict[str, np.ndarray]:
+    """The arrays by the names of ``main``'s parameters; ValueError where there are more or fewer of them."""
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    names = [parameter.name for parameter in mod["main"].params]
+    if len(arrays) != len(names):
+        raise ValueError(f"'main' takes {len(names)} inputs ({', '.join(names)}), not {len(arrays)}")
+    return dict(zip(names, arrays, strict=True))
 
 
 def calls_by_result(transformed: Transformed) -> dict[str, str]:
@@ -223,7 +238,7 @@ def why_vacuous(
     """Why an agreement of all numbers would say nothing; None where it does say something.
 
     Every tensorised layer must have a result that is not all zeros and, on a device that counts, must have
-    executed the instruction it was tensorised with.
+    executed the instruction it was tensorised with, or at least have it in its code.
     """
     calls = calls_by_result(transformed)
     for layer in transformed.report:
@@ -232,6 +247,6 @@ def why_vacuous(
         if not np.any(reference[layer.result]):
             return f"every element of {layer.result} is zero, so nothing was tested: give other inputs"
         counted = execution.counters.get(calls[layer.result], {})
-        if execution.counters and not counted.get("tensor_instructions"):
+        if execution.counters and counters.none_used(counted):
             return f"layer {layer.name} executed no {layer.instruction}: its kernel was not tensorised"
     return None

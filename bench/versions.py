@@ -17,9 +17,13 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str | None]:
-    """Python's version and those of the packages that compute something; None where one is not installed."""
+    """Versions of Python and of the packages that compute something; None where one is not installed.
+
+    ``processor`` is no version, but decides as much: the kind of CPU.
+    """
     return {
         "python": platform.python_version(),
+        "processor": platform.machine(),
         **{package: package_version(package) for package in PACKAGES},
     }
 

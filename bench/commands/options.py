@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.status import Status
+if TYPE_CHECKING:
+    from rich.status import Status
+
+if TYPE_CHECKING:
+    from bench.compare.verdict import Verdict
+    from bench.trace import Trace
 
 Check = Callable[[str], str]
 
@@ -28,7 +34,7 @@ def a_workload(value: str) -> str:
 
 def some_targets(value: str) -> list[str]:
     """``all``, or targets separated by commas, each once and in the order given."""
-    from bench.flows.flow import TARGETS
+    from bench.flows.names import TARGETS
 
     if value == "all":
         return list(TARGETS)
@@ -40,13 +46,13 @@ def some_targets(value: str) -> list[str]:
 
 def a_target(value: str) -> str:
     """The name of one target."""
-    from bench.flows.flow import TARGETS
+    from bench.flows.names import TARGETS
 
     return _one_of("target", value, TARGETS)
 
 
 def some_device(value: str) -> str:
-    """``host``, ``sim`` or ``rpc://HOST:PORT``."""
+    """``host``, ``sim``, ``cuda`` or ``rpc://HOST:PORT``."""
     from bench.devices import names
 
     try:
@@ -72,6 +78,11 @@ def a_vta_profile(value: str) -> str:
 def a_batch(value: str) -> int:
     """A positive number of images."""
     return int(_positive(value, int, "a whole number of images"))
+
+
+def a_number_of_jobs(value: str) -> int:
+    """A positive number of processes."""
+    return int(_positive(value, int, "a whole number of jobs"))
 
 
 def a_seed(value: str) -> int:
@@ -101,6 +112,35 @@ def _positive(value: str, kind: Callable[[str], float], what: str) -> float:
     return number
 
 
+def add_bundles(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bundles``: where failing cases are kept."""
+    from bench.bundles.folder import DEFAULT, VARIABLE, default_folder
+
+    parser.add_argument(
+        "--bundles",
+        type=a_bundle_folder,
+        default=default_folder(),
+        metavar="DIR",
+        help=f"where a failing case is kept, for bitexact replay (default: {VARIABLE}, or {DEFAULT}); "
+        "none: nowhere",
+    )
+
+
+def a_bundle_folder(value: str) -> Path | None:
+    """A folder for bundles, or ``none``."""
+    return None if value == "none" else Path(value)
+
+
+def kept(bundles: Path | None, verdict: Verdict, trace: Trace, *, seed: int | None = None) -> None:
+    """Keep a failing case, and say where, or why it could not be kept."""
+    from bench import bundles as bundling
+
+    try:
+        bundling.keep(bundles, verdict, trace, seed=seed)
+    except (OSError, ValueError) as error:
+        print(f"bitexact: the failing case could not be kept in {bundles}: {error}", file=sys.stderr)
+
+
 class Progress:
     """What is being done, on one line of a terminal; nothing at all where standard error is none."""
 
@@ -122,6 +162,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
+            from rich.console import Console
+
             self._status = Console(stderr=True).status("starting")
             self._status.start()
         return self

@@ -14,7 +14,9 @@ from bench.commands.options import (
     a_timeout,
     a_vta_profile,
     a_workload,
+    add_bundles,
     an_image_size,
+    kept,
     some_device,
     some_targets,
 )
@@ -39,10 +41,10 @@ def add_to(commands: Any) -> None:
         "--target",
         type=some_targets,
         metavar="TARGET[,TARGET]|all",
-        help="accelerators (default: all, or the one that --inject concerns)",
+        help="accelerators (default: all, or the one that --inject or the device concerns)",
     )
     parser.add_argument(
-        "--device", type=some_device, default="sim", help="host, sim (default) or rpc://HOST:PORT"
+        "--device", type=some_device, default="sim", help="host, sim (default), cuda or rpc://HOST:PORT"
     )
     parser.add_argument(
         "--batch", type=a_batch, help="images, all in one batch (default: 256 of digits, 1 of others)"
@@ -66,6 +68,7 @@ def add_to(commands: Any) -> None:
         help="limit for each device (default 600)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts to a file as well")
+    add_bundles(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="one row for each layer, too")
     parser.set_defaults(execute=execute)
 
@@ -74,13 +77,13 @@ def execute(options: argparse.Namespace) -> int:
     """Run, print, and say by the exit status whether everything was exact."""
     from bench import workloads
     from bench.faults import fault_named
-    from bench.flows.flow import TARGETS
     from bench.reports import json_file
+    from bench.trace import Trace
     from bench.workload_run import run_workload
     from kernels.faults import FaultNotPlanted
 
     fault = fault_named(options.inject) if options.inject else None
-    targets = options.target or ([fault.target] if fault else list(TARGETS))
+    targets = options.target or ([fault.target] if fault else _targets_of(options.device))
     if contradiction := _contradiction(options, fault, targets):
         return _usage_error(contradiction)
     try:
@@ -92,6 +95,7 @@ def execute(options: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
     with Progress(total=len(targets)) as progress:
         for target in targets:
+            trace = Trace()
             try:
                 verdict = run_workload(
                     workload,
@@ -102,10 +106,12 @@ def execute(options: argparse.Namespace) -> int:
                     profile=options.profile,
                     timeout=options.timeout,
                     progress=progress.of(target),
+                    trace=trace,
                 )
             except FaultNotPlanted as error:
                 print(f"bitexact: fault {options.inject} could not be planted: {error}", file=sys.stderr)
                 return 1
+            kept(options.bundles, verdict, trace)
             verdicts.append(verdict)
     _print(workload.name, len(workload.images), verdicts, verbose=options.verbose)
     if options.json:
@@ -140,8 +146,22 @@ def _similarity(verdicts: list[Verdict]) -> str:
     return f"no labels; cosine of float and integer results {' or '.join(cosines)}"
 
 
+def _targets_of(device: str) -> list[str]:
+    """All targets that a device runs."""
+    from bench.flows.flow import TARGETS
+
+    return ["tensorcore"] if device == "cuda" else list(TARGETS)
+
+
 def _contradiction(options: argparse.Namespace, fault: Fault | None, targets: list[str]) -> str | None:
     """Which two options do not go together, and what would."""
+    from bench.devices.names import check_target
+
+    for target in targets:
+        try:
+            check_target(options.device, target)
+        except ValueError as error:
+            return str(error)
     if fault and targets != [fault.target]:
         return f"fault {fault.name} is one of {fault.target}: --target {fault.target}"
     if options.profile and (targets != ["vta"] or options.device == "host"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.commands.options import a_seed, a_target, a_timeout
+from bench.commands.options import a_seed, a_target, a_timeout, add_bundles, kept
 
 KERNEL, REFERENCE, BLOCK = "kernel", "reference", "block"
 
@@ -25,11 +25,13 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE.py[::NAME]", help="the kernel")
     parser.add_argument("--target", type=a_target, required=True, help="tensorcore, hexagon or vta")
+    parser.add_argument("--device", default="sim", help="sim (default), or cuda: the GPU of this computer")
     parser.add_argument("--reference", metavar="NAME", help="name of the reference in FILE.py")
     parser.add_argument("--instruction", metavar="NAME", help="fail unless the kernel executed it")
     parser.add_argument("--seed", type=a_seed, default=0, help="of the operands (default 0)")
     parser.add_argument("--timeout", type=a_timeout, default=600.0, metavar="SECONDS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict to a file as well")
+    add_bundles(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -37,24 +39,29 @@ def execute(options: argparse.Namespace) -> int:
     """Load the file, verify, and print the verdict."""
     from bench.reports import json_file
     from bench.reports.table import details, verdict_table
+    from bench.trace import Trace
     from bench.verification.verify import verify
 
     path, _, name = options.file.partition("::")
+    trace = Trace()
     try:
         module = load_file(Path(path))
         verdict = verify(
             named(module, name or KERNEL),
             named(module, options.reference) if options.reference else getattr(module, REFERENCE, None),
             options.target,
+            options.device,
             block=getattr(module, BLOCK, None),
             instruction=options.instruction,
             seed=options.seed,
             timeout=options.timeout,
             name=f"{path}::{name or KERNEL}",
+            trace=trace,
         )
     except ValueError as error:
         print(f"bitexact verify: {error}", file=sys.stderr)
         return 2
+    kept(options.bundles, verdict, trace, seed=options.seed)
     print(verdict_table([verdict]))
     print(f"\n{verdict.workload}, seed {options.seed}: {verdict.layers[0].shapes}" if verdict.layers else "")
     if text := details(verdict):

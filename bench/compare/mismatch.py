@@ -51,16 +51,21 @@ class Mismatch:
 
 
 def find_device_mismatch(
-    transformed: Transformed, device: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+    transformed: Transformed,
+    device: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    *,
+    prefix: str = "",
 ) -> Mismatch | None:
     """The first tensor, in the order of the graph, in which the device differs from the NumPy evaluation.
 
     Both map the bindings of the transformed ``main`` to arrays. A tensor that one of them lacks is a
-    ValueError: a comparison that leaves something out proves nothing.
+    ValueError: a comparison that leaves something out proves nothing. Of a graph that is several, ``prefix``
+    is what the names of one of them begin with.
     """
     for binding in bindings_of(transformed.mod["main"]):
         name = binding.var.name
-        if not isinstance(binding.var.ty, relax.TensorType):
+        if not isinstance(binding.var.ty, relax.TensorType) or not name.startswith(prefix):
             continue
         for where, tensors in (("device", device), ("reference", reference)):
             if name not in tensors:
@@ -74,15 +79,22 @@ def find_device_mismatch(
 
 
 def find_pass_mismatch(
-    transformed: Transformed, evaluated: Mapping[str, np.ndarray], original: Mapping[str, np.ndarray]
+    transformed: Transformed,
+    evaluated: Mapping[str, np.ndarray],
+    original: Mapping[str, np.ndarray],
+    *,
+    prefix: str = "",
 ) -> Mismatch | None:
     """The first tensor in which the transformed graph does not hold the values of the integer graph.
 
-    Padding is left out: it has no counterpart in the integer graph.
+    Padding is left out: it has no counterpart in the integer graph. ``prefix`` is that of
+    :func:`find_device_mismatch`.
     """
     bindings = {binding.var.name: binding for binding in bindings_of(transformed.mod["main"])}
     for entry in transformed.correspondences:
         if entry.transformed not in bindings or entry.original not in original:
+            continue
+        if not entry.transformed.startswith(prefix):
             continue
         got = single_values(evaluated[entry.transformed], entry)
         meant = held(original[entry.original])

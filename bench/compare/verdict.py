@@ -48,7 +48,8 @@ class Verdict:
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
     ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
-    of the device, summed over the layers.
+    of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
+    simulator. ``bundle`` is the directory in which a failing case was kept.
     """
 
     workload: str
@@ -66,6 +67,8 @@ class Verdict:
     similarity: float | None = None
     fault: str | None = None
     smallest: SmallestOperands | None = None
+    hardware: str | None = None
+    bundle: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -78,7 +81,7 @@ class Verdict:
 
     @property
     def tensor_instructions(self) -> int:
-        """How many of the accelerator's own instructions were executed."""
+        """How many of the accelerator's own instructions were executed; 0 where the device counts none."""
         return self.counters.get("tensor_instructions", 0)
 
     def to_json(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Container, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from tvm.ir import Call, GenericConst, GlobalVar, Op, StringImm, Tuple, TupleGet
 from bench.evaluate.dtypes import numpy_dtype
 from bench.evaluate.registry import Evaluator, OperatorCall
 
+Kernel = Callable[[Sequence[np.ndarray], np.ndarray], None]
+"""What computes a function of a module: it takes the arguments, and fills the result."""
+
 Inputs = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 
@@ -25,6 +28,7 @@ def evaluate(
     function: str = "main",
     overrides: Mapping[str, Evaluator] | None = None,
     record: MutableMapping[str, np.ndarray] | None = None,
+    kernels: Mapping[str, Kernel] | None = None,
 ) -> Any:
     """Evaluate a function of a module: an array, or a (nested) tuple of arrays where it returns one.
 
@@ -32,7 +36,8 @@ def evaluate(
     must have the parameters' shapes and dtypes. `overrides` maps the name of an operator to a function of
     an `OperatorCall` that takes its place; its result is held to the shape and dtype of the graph.
     `record` receives every binding, as `evaluate_all` returns them; without it a tensor is given up after
-    its last use.
+    its last use. `kernels` maps the name of a function of the module to what takes its place: it is called
+    with the arguments and an array for the result, which it fills.
 
     ValueError for inputs or results that do not fit; NotImplementedError names an operator, or another
     construct, that cannot be evaluated.
@@ -41,6 +46,7 @@ def evaluate(
         module=mod if isinstance(mod, tvm.IRModule) else None,
         overrides=dict(overrides or {}),
         record=record,
+        kernels=dict(kernels or {}),
     )
     entry = mod if isinstance(mod, relax.Function) else _function(mod, function)
     return walker.function(entry, _bind_inputs(entry, inputs, function), prefix="")
@@ -53,6 +59,7 @@ def evaluate_all(
     function: str = "main",
     overrides: Mapping[str, Evaluator] | None = None,
     only: Container[str] | None = None,
+    kernels: Mapping[str, Kernel] | None = None,
 ) -> dict[str, np.ndarray]:
     """Evaluate a function and return the value of every binding by name, in the order of execution.
 
@@ -61,7 +68,7 @@ def evaluate_all(
     other tensors are given up after their last use. For the other options see `evaluate`.
     """
     record: dict[str, np.ndarray] = {} if only is None else _Chosen(only)
-    evaluate(mod, inputs, function=function, overrides=overrides, record=record)
+    evaluate(mod, inputs, function=function, overrides=overrides, record=record, kernels=kernels)
     return dict(record)
 
 
@@ -166,6 +173,7 @@ class _Walker:
     module: tvm.IRModule | None
     overrides: dict[str, Evaluator]
     record: MutableMapping[str, np.ndarray] | None
+    kernels: dict[str, Kernel]
 
     def function(self, function: relax.Function, arguments: Sequence[Any], prefix: str) -> Any:
         """Evaluate a function; `prefix` stands before the names of its bindings."""
@@ -232,12 +240,22 @@ class _Walker:
             return self.operator(call, arguments, name)
         callee = self.expression(call.op, environment, name)
         if isinstance(callee, GlobalVar):
+            if callee.name_hint in self.kernels:
+                return self.kernel(callee.name_hint, call, arguments)
             if self.module is None:
                 raise ValueError(
                     f"binding {name!r} calls {callee.name_hint!r}: evaluate its module, not a function"
                 )
             callee = _function(self.module, callee.name_hint)
         return self.function(callee, arguments, prefix=f"{name}/")
+
+    def kernel(self, kernel: str, call: Call, arguments: tuple[Any, ...]) -> np.ndarray:
+        shape = _static_shape(call.ty)
+        if shape is None:
+            raise ValueError(f"the result of kernel {kernel!r} has no static shape")
+        result = np.zeros(shape, numpy_dtype(str(call.ty.dtype)))
+        self.kernels[kernel](arguments, result)
+        return result
 
     def operator(self, call: Call, arguments: tuple[Any, ...], name: str) -> Any:
         tensor = call.ty if isinstance(call.ty, relax.TensorType) else None

@@ -23,13 +23,15 @@ from bench.passes.hwnc import HwncPack
 from bench.passes.legal_shapes import LEGAL
 from bench.passes.lift_kernels import absorb_nothing
 from bench.passes.plain_layer import PlainLayer
+from bench.tuning.drawing import drawn_tiling
 from bench.tuning.records import Record, Records, default_folder
 from kernels.tensorcore.batch_matmul import batch_matmul_primfunc
 from kernels.tensorcore.conv2d import conv2d_primfunc
 from kernels.tensorcore.dense import dense_primfunc
-from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.ptx import PtxKernel, compile_ptx
 from kernels.tensorcore.schedule import schedule_product
 from kernels.tensorcore.tile import Tile
+from kernels.tensorcore.tiling import Tiling
 
 
 class TensorCoreFlow:
@@ -47,16 +49,18 @@ class TensorCoreFlow:
         extra_macs_limit: float | None = None,
         fuse: bool = True,
         tuning: str | Path | None = None,
+        schedule_seed: int | None = None,
     ) -> None:
         """`extra_macs_limit`: what padding may cost (:class:`bench.passes.hwnc.HwncPack`); None: anything.
 
         `fuse`: whether a kernel computes what follows its layer as well; if not, the host does, and every
         accumulator can be compared. `tuning`: the folder of the records that kernels take their tilings from
         (:mod:`bench.tuning`); None: :func:`bench.tuning.records.default_folder`; empty: every kernel has its
-        default tiling.
+        default tiling. `schedule_seed`: every kernel has a tiling drawn from what a tuner searches.
         """
         folder = default_folder() if tuning is None else tuning
         self._records = Records(Path(folder) if folder else None)
+        self._schedule_seed = schedule_seed
         self._rewrite = HwncPack(extra_macs_limit=extra_macs_limit)
         self._absorb = epilogue_chain if fuse else absorb_nothing
 
@@ -91,6 +95,13 @@ class TensorCoreFlow:
         except ValueError as error:
             raise BuildError(str(error)) from error
 
+    def _tiling(self, function: tvm.tirx.PrimFunc) -> Tiling | None:
+        """The tiling of a kernel; None for its default."""
+        if self._schedule_seed is not None:
+            return drawn_tiling(function, seed=self._schedule_seed)
+        record = self._record(function)
+        return record.tiling if record else None
+
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
         return {kernel.name: primfunc(kernel) for kernel in packed_kernels(transformed)}
@@ -100,19 +111,23 @@ class TensorCoreFlow:
         scheduled = {}
         for kernel in packed_kernels(transformed):
             function = primfunc(kernel)
-            record = self._record(function)
-            scheduled[kernel.name] = schedule_product(function, tiling=record.tiling if record else None)
+            scheduled[kernel.name] = schedule_product(function, tiling=self._tiling(function))
         return self.compile(scheduled)
 
     def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
         """Scheduled functions to PTX."""
-        files = {}
-        launches = {}
-        for name, scheduled in kernels.items():
-            launch = compile_ptx(scheduled, name=name).to_dict()
-            files[f"{name}.ptx"] = launch.pop("text").encode()
-            launches[name] = launch
-        return {**files, LAUNCHES: json.dumps(launches, indent=1).encode()}
+        return files_of({name: compile_ptx(scheduled, name=name) for name, scheduled in kernels.items()})
+
+
+def files_of(kernels: Mapping[str, PtxKernel]) -> dict[str, bytes]:
+    """Compiled kernels as a machine of this target takes them: the PTX of each, and all launches."""
+    files = {}
+    launches = {}
+    for name, kernel in kernels.items():
+        launch = kernel.to_dict()
+        files[f"{name}.ptx"] = launch.pop("text").encode()
+        launches[name] = launch
+    return {**files, LAUNCHES: json.dumps(launches, indent=1).encode()}
 
 
 def _instruction(layer: PlainLayer) -> str:

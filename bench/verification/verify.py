@@ -7,21 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tvm
 from tvm.tirx import PrimFunc
 
+from bench.artifact import Artifact
 from bench.compare.mismatch import find_array_mismatch
 from bench.compare.smallest import SmallestOperands, shrink
 from bench.compare.verdict import LayerVerdict, Verdict
+from bench.devices import counters
 from bench.devices.failure import DeviceFailure
 from bench.devices.kernel_process import KernelProcess
+from bench.devices.names import check_target
 from bench.flows.flow import Flow, flow_for
 from bench.lowering import BuildError
+from bench.trace import Trace
 from bench.verification.inputs import draw
 from bench.verification.kernel import Kernel, kernel_of
 from bench.verification.reference import Reference, reference_of
 from simulators.report import Report
 
-DEVICES = ("sim",)
+DEVICES = ("sim", "cuda")
 KERNEL = "kernel"
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "tensorcore": ("wmma.mma", "mma"),
@@ -43,20 +48,23 @@ def verify(
     seed: int = 0,
     name: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    trace: Trace | None = None,
 ) -> Verdict:
-    """Compile a kernel for ``target``, run it on the target's machine, and compare it with a reference.
+    """Compile a kernel for ``target``, run it on ``device`` (sim, cuda), and compare it with a reference.
 
     ``kernel`` is a scheduled PrimFunc, an IRModule with one, an s_tir Schedule, a VTA program, or a function
     that schedules ``block``; its last parameter is the result. ``reference`` is a NumPy function of the
     inputs or a PrimFunc without a schedule; by default ``block``. Inputs are drawn from ``seed`` over the
     whole range of their types, unless given. With ``instruction`` (one of :data:`INSTRUCTIONS`) a kernel
-    that did not execute it is a ``build-error``, however right its numbers.
+    that did not execute it is a ``build-error``, however right its numbers. ``trace`` receives what the
+    verification makes on its way.
 
     Raises ValueError for what is no kernel, reference, target, device or instruction; all else is a verdict.
     """
     flow = flow_for(target)
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r} for verify: one of {', '.join(DEVICES)}")
+    check_target(device, target)
     if instruction is not None and instruction not in INSTRUCTIONS[target]:
         valid = ", ".join(INSTRUCTIONS[target])
         raise ValueError(f"unknown instruction {instruction!r} of {target}: one of {valid}")
@@ -65,12 +73,20 @@ def verify(
     expected_of = reference_of(reference, taken)
     operands = _operands(taken, inputs, seed)
     verdict = Verdict(name or taken.name, target, device, "exact", artifact=flow.artefact)
+    trace = trace or Trace()
+    trace.inputs = {spec.name: array for spec, array in zip(taken.inputs, operands, strict=True)}
+    trace.tensors, trace.instruction = taken.tensors, instruction
+    if isinstance(taken.code, PrimFunc):
+        trace.kernel = tvm.IRModule({KERNEL: taken.code})
     try:
-        files = _machine_files(flow, taken.code)
-        with KernelProcess(target, files, seconds=timeout) as process:
+        files = compile_kernel(flow, taken.code)
+        trace.artifact = Artifact(target, taken.inputs, (taken.output,), (KERNEL,), b"", files)
+        trace.expected = expected_of(operands)
+        with KernelProcess(target, files, device=device, seconds=timeout) as process:
+            verdict.hardware = process.hardware
             output = np.zeros(taken.output.shape, taken.output.dtype)
             report = process.call(KERNEL, operands, output)
-            _judge(verdict, taken, (output, expected_of(operands)), report, instruction=instruction)
+            judge(verdict, taken, (output, trace.expected), report, instruction=instruction)
             if verdict.mismatch:
                 verdict.smallest = _smallest(taken, operands, process, expected_of)
     except BuildError as error:
@@ -107,14 +123,15 @@ def _smallest(
     return shrink(kernel.inputs, operands, compute)
 
 
-def _machine_files(flow: Flow, code: Any) -> dict[str, bytes]:
+def compile_kernel(flow: Flow, code: Any) -> dict[str, bytes]:
+    """The machine files of one kernel, named :data:`KERNEL`. Raises BuildError."""
     try:
         return flow.compile({KERNEL: code})
     except Exception as error:  # whatever TVM, NVRTC or a linker raises is a build error, not the bench's
         raise BuildError(f"{type(error).__name__}: {error}") from error
 
 
-def _judge(
+def judge(
     verdict: Verdict,
     kernel: Kernel,
     results: tuple[np.ndarray, np.ndarray],
@@ -126,9 +143,8 @@ def _judge(
     output, expected = results
     verdict.counters, verdict.findings = report.counters, report.findings
     verdict.mismatch = find_array_mismatch(kernel.output.name, output, expected)
-    executed = report.counters.get("tensor_instructions", 0)
     shapes = " ".join(f"{spec.name} {spec.dtype}{list(spec.shape)}" for spec in kernel.tensors)
-    layer = LayerVerdict(kernel.name, "kernel", shapes, instruction, count=executed)
+    layer = LayerVerdict(kernel.name, "kernel", shapes, instruction, count=counters.executed(report.counters))
     layer.verdict = "mismatch" if verdict.mismatch else "exact"
     verdict.layers = [layer]
     if verdict.mismatch:
@@ -141,6 +157,6 @@ def _judge(
             "build-error",
             "the reference is zero everywhere: nothing was tested",
         )
-    elif instruction and not executed:
+    elif instruction and counters.none_used(report.counters):
         verdict.verdict = "build-error"
         verdict.reason = f"the kernel executed no {instruction}: its schedule fell back to other code"

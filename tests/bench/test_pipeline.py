@@ -12,7 +12,7 @@ from bench.devices.execution import Execution
 from bench.faults import FAULTS
 from bench.flows.flow import flow_for
 from bench.lowering import BuildError
-from bench.pipeline import _Run, why_vacuous
+from bench.pipeline import compare, why_vacuous
 from simulators.hvx import qemu
 from simulators.report import Finding
 from tests.bench.integer_graphs import ConvCase, convolution, dense, full_range
@@ -51,7 +51,7 @@ def test_wrong_inputs_are_an_error() -> None:
     ("target", "device", "message"),
     [
         ("gpu", "sim", "unknown target 'gpu': one of tensorcore, hexagon, vta"),
-        ("vta", "board", "unknown device 'board': one of host, sim, rpc://HOST:PORT"),
+        ("vta", "board", "unknown device 'board': one of host, sim, cuda, rpc://HOST:PORT"),
         ("vta", "rpc://nowhere", "unknown device 'rpc://nowhere'"),
         ("vta", "rpc://host:port", "unknown device 'rpc://host:port'"),
     ],
@@ -126,8 +126,6 @@ class TestJudgement:
 
         reference = evaluate_all(transformed.mod, data)
         verdict = Verdict("w", "tensorcore", "sim", "exact")
-        verdict.layers = []
-        run = _Run(verdict, flow_for("tensorcore"), module, data, None, 1.0, lambda _: None)
         from bench.compare.verdict import LayerVerdict
 
         verdict.layers = [LayerVerdict("dense", "dense", "", "wmma.mma m8n32k16 s8")]
@@ -136,7 +134,7 @@ class TestJudgement:
             counters=counters or {"dense_kernel": {"tensor_instructions": 1}},
             findings={"dense_kernel": findings or []},
         )
-        run.compare(transformed, execution, reference)
+        compare(verdict, transformed, execution, reference)
         return verdict
 
     def test_agreement_is_exact(self) -> None:
