@@ -12,6 +12,7 @@ USAGE_ERROR = 2
 COMMANDS = (
     "run",
     "verify",
+    "report",
     "replay",
     "tune",
     "audit",

@@ -195,8 +195,10 @@ def compare(
     for layer, entry in zip(transformed.report, verdict.layers, strict=True):
         equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
         entry.verdict = "exact" if equal else "mismatch"
-        if calls.get(layer.result) in execution.counters:
-            entry.counters = execution.counters[calls[layer.result]]
+        call = calls.get(layer.result, "")
+        entry.errors = sum(each.severity == "error" for each in execution.findings.get(call, []))
+        if call in execution.counters:
+            entry.counters = execution.counters[call]
             entry.count = counters.executed(entry.counters)
     verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
     vacuous = why_vacuous(transformed, execution, reference)

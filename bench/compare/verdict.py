@@ -28,7 +28,7 @@ class LayerVerdict:
     ``count`` is the number of tensor instructions that the device executed for it (None where it does not
     count). ``counters`` are all that the device counted for it. ``verdict`` is None where the run ended
     before the layer. ``schedule`` is ``default``, or says that a tuning record gave the schedule of its
-    kernel; None where a kernel has but one.
+    kernel; None where a kernel has but one. ``errors`` is how many of the findings are errors of its kernel.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LayerVerdict:
     verdict: str | None = None
     counters: dict[str, int] = field(default_factory=dict)
     schedule: str | None = None
+    errors: int = 0
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +72,7 @@ def _draw_config(rng: np.random.Generator) -> Config:
     """A valid configuration: other tiles, and memories so small that layers are cut."""
     default = Config()
     while True:
-        keys: Mapping[str, int] = {
+        keys: dict[str, Any] = {
             "LOG_BATCH": int(rng.choice([0, 0, 0, 1])),
             "LOG_BLOCK": int(rng.choice([4, 4, 3, 5])),
             "LOG_UOP_BUFF_SIZE": default.LOG_UOP_BUFF_SIZE - int(rng.integers(0, 4)),

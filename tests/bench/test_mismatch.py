@@ -66,6 +66,19 @@ def test_one_wrong_element_is_located(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", LAYOUTS)
+def test_the_differing_elements_are_kept_by_logical_coordinate(target: str) -> None:
+    mismatch, _ = located(target)
+    difference = mismatch.difference
+    assert difference is not None
+    assert (difference.axes, difference.logical) == (tuple("NCHW"), (9, 35, 3, 7))
+    np.testing.assert_array_equal(np.argwhere(difference.differs()), [[8, 33, 1, 4]])
+    window = difference.window
+    row, column = 1 - window.corner[2], 4 - window.corner[3]
+    assert window.device[row][column] == mismatch.device
+    assert window.reference[row][column] == mismatch.reference
+
+
+@pytest.mark.parametrize("target", LAYOUTS)
 def test_operands_are_those_of_the_dot_product(target: str) -> None:
     """Recomputed by plain loops over the plain image."""
     mismatch, data = located(target)

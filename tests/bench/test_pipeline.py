@@ -143,10 +143,12 @@ class TestJudgement:
     def test_an_error_that_the_machine_found_is_a_hazard(self) -> None:
         verdict = self.judged(findings=[Finding("race", "error", "line 7", "two threads")])
         assert (verdict.verdict, len(verdict.findings)) == ("hazard", 1)
+        assert verdict.layers[0].errors == 1
 
     def test_a_warning_is_shown_and_changes_nothing(self) -> None:
         verdict = self.judged(findings=[Finding("lossy-store", "warning", "instruction 3", "200 became -56")])
         assert (verdict.verdict, len(verdict.findings)) == ("exact", 1)
+        assert verdict.layers[0].errors == 0
 
     @pytest.mark.parametrize("counters", [{"dense_kernel": {"tensor_instructions": 0}}, {"other": {}}])
     def test_a_kernel_without_its_instruction_is_no_proof(self, counters: dict[str, dict[str, int]]) -> None:
