@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 DEFAULT_PORT = 9190
@@ -20,7 +21,10 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--port", type=a_port, default=DEFAULT_PORT, help=f"port (default {DEFAULT_PORT})")
     parser.add_argument(
-        "--device", choices=("sim", "cuda"), default="sim", help="what executes kernels (default sim)"
+        "--device",
+        type=a_machine,
+        default="sim",
+        help="what executes kernels: sim (default), cuda, or a board's driver, FILE.py:CLASS",
     )
     parser.set_defaults(execute=execute)
 
@@ -30,6 +34,17 @@ def a_port(value: str) -> int:
     if not value.isdigit() or int(value) > 65535:
         raise argparse.ArgumentTypeError(f"{value!r} is not a port from 0 to 65535")
     return int(value)
+
+
+def a_machine(value: str) -> str:
+    """``sim``, ``cuda`` or ``FILE.py:CLASS``."""
+    from bench.devices.names import is_driver, is_local_machine, split_driver
+
+    if not is_local_machine(value):
+        raise argparse.ArgumentTypeError(f"{value!r} is neither sim nor cuda nor FILE.py:CLASS")
+    if is_driver(value) and not Path(split_driver(value)[0]).is_file():
+        raise argparse.ArgumentTypeError(f"{value!r}: there is no file {split_driver(value)[0]}")
+    return value
 
 
 def execute(options: argparse.Namespace) -> int:

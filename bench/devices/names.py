@@ -9,6 +9,7 @@ DEVICES: Mapping[str, str] = {
     "host": "this CPU: TVM compiles the transformed graph, kernels as plain code",
     "sim": "the target's machine: the PTX machine, qemu-hexagon, the VTA machine",
     "cuda": "the GPU of this computer, for the target tensorcore",
+    "FILE.py:CLASS": "a board, by a driver of your own (docs/vta_driver.md)",
     "rpc://HOST:PORT": "the same machines behind a TVM RPC server (bitexact serve)",
 }
 
@@ -21,10 +22,22 @@ def parse_rpc(device: str) -> tuple[str, int] | None:
     return parts.hostname, parts.port
 
 
+def is_driver(device: str) -> bool:
+    """Whether a device is named as a class in a file, ``FILE.py:CLASS``."""
+    file, _, name = device.rpartition(":")
+    return file.endswith(".py") and name.isidentifier()
+
+
+def split_driver(device: str) -> tuple[str, str]:
+    """File and class of a device ``FILE.py:CLASS``."""
+    file, _, name = device.rpartition(":")
+    return file, name
+
+
 def check(device: str) -> str:
     """The name itself if it names a device; otherwise a ValueError that lists the forms."""
     try:
-        known = device in ("host", "sim", "cuda") or parse_rpc(device) is not None
+        known = device in ("host", "sim", "cuda") or is_driver(device) or parse_rpc(device) is not None
     except ValueError:
         known = False
     if not known:
@@ -33,7 +46,11 @@ def check(device: str) -> str:
 
 
 def check_target(device: str, target: str) -> None:
-    """Raise ValueError where ``device`` names something that does not run ``target``."""
+    """Raise ValueError where ``device`` names something that does not run ``target``, or no driver."""
+    if is_driver(device):
+        from bench.devices.drivers import driver_class
+
+        driver_class(device, target)
     if device == "cuda" and target != "tensorcore":
         raise ValueError(
             f"device cuda is a GPU: it runs the target tensorcore, not {target} (sim and host do)"
@@ -42,4 +59,4 @@ def check_target(device: str, target: str) -> None:
 
 def is_local_machine(device: str) -> bool:
     """Whether a device is a machine of this computer that executes an artefact's machine code."""
-    return device in ("sim", "cuda")
+    return device in ("sim", "cuda") or is_driver(device)
