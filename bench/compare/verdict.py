@@ -43,14 +43,24 @@ class LayerVerdict:
     errors: int = 0
 
 
+@dataclass(frozen=True)
+class HostOperator:
+    """An operator of the transformed graph that the host computes: its binding, its name, and why."""
+
+    name: str
+    operator: str
+    why: str
+
+
 @dataclass
 class Verdict:
     """The outcome of one workload on one target and device.
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
-    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
-    of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
-    simulator. ``bundle`` is the directory in which a failing case was kept.
+    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are
+    those of the device, summed over the layers. ``hardware`` names what executed the kernels, where that
+    was no simulator. ``on_host`` is what of the transformed graph no kernel computes. ``bundle`` is the
+    directory in which a failing case was kept.
     """
 
     workload: str
@@ -69,6 +79,7 @@ class Verdict:
     fault: str | None = None
     smallest: SmallestOperands | None = None
     hardware: str | None = None
+    on_host: list[HostOperator] = field(default_factory=list)
     bundle: str | None = None
 
     def __post_init__(self) -> None:
