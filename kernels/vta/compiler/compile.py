@@ -376,16 +376,7 @@ class _Compiler:
         dram = self._elements(statement, load, values, box, within, numbers)
         # All of them, before the first is written: a pad may be too wide.
         for each in list(transfers(outside, inside, sram, dram)):
-            self._builder.load(
-                memory,
-                self._dram[load.source],
-                sram=each.sram,
-                element=each.dram,
-                rows=each.rows,
-                columns=each.columns,
-                pitch=each.pitch,
-                pads=each.pads,
-            )
+            self._builder.load(memory, self._dram[load.source], each)
 
     def _store(self, statement: Statement, values: dict[Variable, int], box: Box) -> None:
         target, value = statement.source, statement.source.value
@@ -398,14 +389,7 @@ class _Compiler:
         sram = self._elements(statement, load, values, box, within, numbers)
         dram = self._elements(statement, target, values, box, within, numbers)
         for each in transfers(outside, (), sram, dram):
-            self._builder.store(
-                self._dram[target.buffer],
-                sram=each.sram,
-                element=each.dram,
-                rows=each.rows,
-                columns=each.columns,
-                pitch=each.pitch,
-            )
+            self._builder.store(self._dram[target.buffer], each)
 
     # GEMM
 

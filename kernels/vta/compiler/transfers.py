@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+from kernels.vta.builder import Transfer
 from kernels.vta.compiler.affine import Affine, Box, Conditions, boxes
 from simulators.vta.config import PAD_LIMIT
 
@@ -33,18 +34,6 @@ class Side:
     def padded(self) -> bool:
         """Whether there are zeros."""
         return self.extent != self.count
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One LOAD or STORE, in elements: places, and sizes, stride and pads as the instruction has them."""
-
-    sram: int
-    dram: int
-    rows: int
-    columns: int
-    pitch: int
-    pads: tuple[int, int, int, int]
 
 
 def transfers(box: Box, inside: Conditions, sram: Affine, dram: Affine) -> Iterator[Transfer]:
