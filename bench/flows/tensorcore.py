@@ -103,6 +103,10 @@ class TensorCoreFlow:
         """The kernels before scheduling."""
         return {kernel.name: primfunc(kernel) for kernel in packed_kernels(transformed)}
 
+    def plain_objects(self) -> tuple[bytes, ...]:
+        """Nothing: plain TensorIR calls none."""
+        return ()
+
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.ptx`` for each kernel, scheduled as its record says if it has one; and all launches."""
         scheduled = {}
