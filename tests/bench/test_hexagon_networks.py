@@ -61,6 +61,7 @@ RUNS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(qemu.available() is not None, reason=str(qemu.available()))
 @pytest.mark.parametrize("name", RUNS)
 def test_a_network_is_exact_on_the_machine(name: str) -> None:
