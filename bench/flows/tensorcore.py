@@ -78,11 +78,8 @@ class TensorCoreFlow:
             instruction=_instruction,
             absorb=self._absorb,
         )
-        tuned = {
-            kernel.name: f"tuned, cost {record.cost:,.0f}"
-            for kernel in packed_kernels(transformed)
-            if (record := self._record(primfunc(kernel)))
-        }
+        kernels = packed_kernels(transformed) if self._records.any else []
+        tuned = {kernel.name: str(found) for kernel in kernels if (found := self._record(primfunc(kernel)))}
         report = [
             replace(layer, schedule=tuned.get(layer.kernel, "default") if layer.kernel else None)
             for layer in transformed.report
