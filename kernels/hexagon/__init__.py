@@ -1,9 +1,12 @@
 """Hexagon HVX: kernels tensorised with vrmpy, and the ELF that serves them under qemu-hexagon.
 
-One subject a file. `vrmpy` is the tensor instruction; `conv2d`, `dense`, `depthwise`, `requantize`,
-`elementwise`, `max_pool` and `movement` are the operators, of which `operators` is the table. They are
-written with `loop_nest`, `tile`, `image` and `wide`, for any CPU with `plain`. `build` goes from TensorIR to
-an ELF; `toolchain` is the C compiler and linker, `object_cache` where objects are kept, `architectures` the versions
-of Hexagon, `machine_code` the instruction words, `faults` what can be broken on purpose. `runtime/` is C: the
-function server, and the instructions for the host.
+One subject a file:
+
+- the tensor instruction: `vrmpy`;
+- the operators: `conv2d`, `dense`, `depthwise`, `requantize`, `elementwise`, `max_pool`, `movement`, and
+  `operators`, the table of them;
+- what they are written with: `loop_nest`, `tile`, `image`, `wide`, and `plain` for any CPU;
+- from TensorIR to an ELF: `build`, `toolchain`, `object_cache`, `architectures`, and `runtime/` in C, the
+  function server and the instructions for the host;
+- instruction words and what can be broken on purpose: `machine_code`, `faults`.
 """
