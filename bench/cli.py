@@ -15,6 +15,7 @@ COMMANDS = (
     "report",
     "replay",
     "tune",
+    "perf",
     "audit",
     "waivers",
     "listing",

@@ -31,15 +31,15 @@ def pool2d(
     packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict[str, Any]
 ) -> Packed | None:
     """A pooling: the same on every channel, so a matter of the layout's name alone."""
-    data = _form(packer, call.args[0])
+    data = packer.form(call.args[0])
     if data is None or attributes["layout"] != data.axes or not _whole(data, "HW"):
         return None
     names = ("pool_size", "strides", "padding", "dilation", "ceil_mode", "count_include_pad")
     layout = data.layout.text
     pooled = _POOLS[call.op.name](
-        data.var, **{name: attributes[name] for name in names}, layout=layout, out_layout=layout
+        packer.values(data), **{name: attributes[name] for name in names}, layout=layout, out_layout=layout
     )
-    return replace(data, var=packer.emit(var.name, pooled), shape=tensor_shape(var))
+    return replace(data, var=packer.stored(var.name, pooled, data.dtype), shape=tensor_shape(var))
 
 
 _POOLS = {"relax.nn.avg_pool2d": relax.op.nn.avg_pool2d, "relax.nn.max_pool2d": relax.op.nn.max_pool2d}
