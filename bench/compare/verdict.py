@@ -63,7 +63,10 @@ class Verdict:
     failed, and ``shapes_tried`` how many that were. ``counters`` are those
     of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
     simulator. ``on_host`` is what of the transformed graph no kernel computes. ``bundle`` is the directory
-    in which a failing case was kept.
+    in which a failing case was kept. ``inputs`` are shapes and types
+    of the graph's inputs by name. ``server`` is the name of the server that executed it, if one did; where
+    one was lost in the middle, ``lost_server`` names it, and ``reruns`` says how often the case was run again
+    on another.
     """
 
     workload: str
@@ -87,6 +90,10 @@ class Verdict:
     hardware: str | None = None
     on_host: list[HostOperator] = field(default_factory=list)
     bundle: str | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    server: str | None = None
+    reruns: int = 0
+    lost_server: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
