@@ -70,7 +70,7 @@ def some_device(value: str) -> str:
 
 
 def a_local_device(value: str) -> str:
-    """A device that is no server."""
+    """A device that is no server; of a board, whose driver is there."""
     from bench.devices.names import LOCAL_DEVICES, is_driver, split_driver
 
     if not is_driver(value):

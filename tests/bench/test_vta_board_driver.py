@@ -111,10 +111,7 @@ def test_what_is_no_driver_is_one_error(  # type: ignore[no-untyped-def]  # noqa
 
 @pytest.mark.parametrize(
     ("device", "words"),
-    [
-        ("fpga", "unknown device 'fpga': one of host, sim, cuda, FILE.py:CLASS"),
-        ("none.py:Board", "there is no file none.py"),
-    ],
+    [("fpga", "one of host, sim, cuda, FILE.py:CLASS"), ("none.py:Board", "there is no file none.py")],
 )
 def test_a_server_of_what_is_no_device_is_a_usage_error(
     device: str, words: str, capsys: pytest.CaptureFixture[str]
