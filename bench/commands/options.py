@@ -85,6 +85,11 @@ def a_number_of_jobs(value: str) -> int:
     return int(_positive(value, int, "a whole number of jobs"))
 
 
+def a_number_of_examples(value: str) -> int:
+    """A positive number of examples."""
+    return int(_positive(value, int, "a whole number of examples"))
+
+
 def a_seed(value: str) -> int:
     """A whole number from 0."""
     if not value.isdigit():
