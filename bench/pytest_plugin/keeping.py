@@ -52,7 +52,7 @@ def keep_bundle(
 
 def bundle_folder(settings: Settings, temporary: Path) -> Path | None:
     """Where bundles go: what the option or the environment says, or a place that pytest clears."""
-    from bench.bundles.folder import VARIABLE
+    from bench.bundle_folder import VARIABLE
 
     named = settings.bundles or os.environ.get(VARIABLE)
     if named == NOWHERE:
