@@ -53,7 +53,10 @@ class Verdict:
     known errors that would give what the device gave. Where many shapes were tried, ``shape`` is the one that
     failed, and ``shapes_tried`` how many that were. ``counters`` are those
     of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
-    simulator. ``bundle`` is the directory in which a failing case was kept.
+    simulator. ``bundle`` is the directory in which a failing case was kept. ``inputs`` are shapes and types
+    of the graph's inputs by name. ``server`` is the name of the server that executed it, if one did; where
+    one was lost in the middle, ``lost_server`` names it, and ``reruns`` says how often the case was run again
+    on another.
     """
 
     workload: str
@@ -76,6 +79,10 @@ class Verdict:
     shapes_tried: int | None = None
     hardware: str | None = None
     bundle: str | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    server: str | None = None
+    reruns: int = 0
+    lost_server: str | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:

@@ -108,7 +108,8 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     assert main(["run", "digits", "--target", "vta", "--batch", "16", "--json", str(report)]) == 0
     content = json.loads(report.read_text())
-    assert set(content) == {"versions", "seed", "verdicts"}
+    assert set(content) == {"format", "complete", "versions", "seed", "verdicts"}
+    assert content["complete"]
     assert content["versions"]["apache-tvm"] == "0.27.0.post1"
     (verdict,) = content["verdicts"]
     promised = {
