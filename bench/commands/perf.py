@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PARTS = ("layers", "network", "kernels")
-NETWORK, IMAGE = "resnet18", 64
+NETWORK, IMAGE = "resnet18", 112
 
 
 def add_to(commands: Any) -> None:
