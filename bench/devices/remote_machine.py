@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tvm
@@ -52,8 +53,8 @@ class RemoteMachine:
         said = self._report()["kernels"][call_name(kernel, self._calls[kernel])]
         return Report(said["counters"], [Finding(**each) for each in said["findings"]])
 
-    def _report(self) -> dict[str, object]:
-        report: dict[str, object] = json.loads(str(self._connection.session.get_function(session.REPORT)()))
+    def _report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads(str(self._connection.session.get_function(session.REPORT)()))
         return report
 
     def _failure(self, error: Exception) -> DeviceFailure:

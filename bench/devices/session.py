@@ -94,8 +94,10 @@ def register(
         try:
             sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
         except Exception as error:
-            refused = isinstance(error, DeviceFailure)
-            refusals.append(error if refused else crash(f"{type(error).__name__}: {error}"))
+            if isinstance(error, DeviceFailure):
+                refusals.append(error)
+            else:
+                refusals.append(crash(f"{type(error).__name__}: {error}"))
             raise refusals[-1] from error
 
     def call(kernel: str, *tensors: Any) -> None:
