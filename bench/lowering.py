@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import relax, te
@@ -38,8 +39,17 @@ def lower_for_machine(mod: tvm.IRModule, machine: Mapping[str, bytes], *, target
     return _lower(mod, call_machine, machine, target=target)
 
 
-def lower_for_host(mod: tvm.IRModule, kernels: Mapping[str, tvm.tirx.PrimFunc], *, target: str) -> Artifact:
-    """An artefact whose accelerator kernels are plain code in the host library."""
+def lower_for_host(
+    mod: tvm.IRModule,
+    kernels: Mapping[str, tvm.tirx.PrimFunc],
+    *,
+    target: str,
+    host: Mapping[str, Any] = HOST_TARGET,
+) -> Artifact:
+    """An artefact whose accelerator kernels are plain code in the host library.
+
+    ``host`` is TVM's target of the library.
+    """
 
     def call_plain(builder: relax.BlockBuilder, kernel: str, call: relax.Call) -> relax.Expr:
         function = kernels[kernel].with_attr("global_symbol", kernel)
@@ -49,11 +59,16 @@ def lower_for_host(mod: tvm.IRModule, kernels: Mapping[str, tvm.tirx.PrimFunc], 
         called = relax.call_tir(builder.add_func(function, kernel), relax.Tuple(arguments), result)
         return _as(builder.normalize(called), tuple(int(extent) for extent in call.ty.shape))
 
-    return _lower(mod, call_plain, {}, target=target)
+    return _lower(mod, call_plain, {}, target=target, host=host)
 
 
 def _lower(
-    mod: tvm.IRModule, call_kernel: KernelCall, machine: Mapping[str, bytes], *, target: str
+    mod: tvm.IRModule,
+    call_kernel: KernelCall,
+    machine: Mapping[str, bytes],
+    *,
+    target: str,
+    host: Mapping[str, Any] = HOST_TARGET,
 ) -> Artifact:
     replacer = _KernelReplacer(call_kernel)
     main = expose_bindings(replacer.visit_expr(mod["main"]))
@@ -66,7 +81,7 @@ def _lower(
         inputs=tuple(_spec(parameter) for parameter in main.params),
         outputs=tuple(_spec(variable) for variable in main.body.body.fields),
         kernels=tuple(replacer.kernels),
-        host_library=_host_library(lowered),
+        host_library=_host_library(lowered, host),
         machine=dict(machine),
     )
 
@@ -129,13 +144,13 @@ def _host_code() -> tvm.tirx.PrimFunc:
     return te.create_prim_func([source, copy]).with_attr("global_symbol", "host_code")
 
 
-def _host_library(mod: tvm.IRModule) -> bytes:
+def _host_library(mod: tvm.IRModule, host: Mapping[str, Any]) -> bytes:
     """The Relax VM executable and the host's operators as one ELF shared object.
 
     The linker is lld from the package ziglang, so that the machine needs no C compiler.
     """
     try:
-        executable = tvm.compile(mod, target=tvm.target.Target(HOST_TARGET))
+        executable = tvm.compile(mod, target=tvm.target.Target(dict(host)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, HOST_LIBRARY)
             executable.export_library(str(path), fcompile=_link)

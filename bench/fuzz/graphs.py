@@ -123,7 +123,7 @@ class _Drawing:
 
     def _layers(self, tensor: _Tensor, weight_dtype: str) -> _Tensor:
         data_dtype = tensor.dtype
-        count = self._choose((1, 1, 1, 2, 2, MOST_LAYERS))
+        count = self._choose((1, 1, 1, 1, 1, 2, 2, MOST_LAYERS))
         for number in range(count):
             last = number == count - 1
             self._earlier.append(tensor)

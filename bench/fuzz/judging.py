@@ -176,7 +176,7 @@ class _Together:
 
     def _on_host(self, transformed: Transformed) -> Execution:
         kernels = self._flow.plain_kernels(transformed)
-        artifact = lower_for_host(transformed.mod, kernels, target=self._batch.target)
+        artifact = lower_for_host(transformed.mod, kernels, target=self._batch.target, host=self._batch.host)
         arrays = [self._inputs[spec.name] for spec in artifact.inputs]
         tensors, report = run_here(artifact, arrays)
         named = {spec.name: array for spec, array in zip(artifact.outputs, tensors, strict=True)}

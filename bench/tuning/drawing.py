@@ -13,7 +13,7 @@ from kernels.tensorcore.tiling import Tiling
 
 
 def drawn_tiling(function: PrimFunc, *, seed: int) -> Tiling:
-    """A random tiling of a described layer; the same for the same description and seed, wherever it stands."""
+    """A random tiling of a described layer; the same description and seed give the same one."""
     digest = blake2b(f"{seed}:{function.script()}".encode(), digest_size=4).digest()
     # MetaSchedule takes seeds from 1.
     state = int.from_bytes(digest, "little") % (2**31 - 2) + 1
