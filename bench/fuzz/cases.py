@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,15 @@ class Batch:
         number = self.indices[0] // TOGETHER
         return HOST_TARGET if number % OPTIMISED_EVERY == 0 else {**HOST_TARGET, "opt-level": 0}
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Batch:
+        """What :meth:`to_json` had."""
+        return Batch(**{**content, "indices": tuple(content["indices"])})
+
     def halves(self) -> tuple[Batch, Batch]:
         """The same cases in two."""
         middle = len(self.indices) // 2
@@ -86,7 +95,7 @@ def _draw_config(rng: np.random.Generator) -> Config:
     """A valid configuration: other tiles, and memories so small that layers are cut."""
     default = Config()
     while True:
-        keys: Mapping[str, int] = {
+        keys: dict[str, Any] = {
             "LOG_BATCH": int(rng.choice([0, 0, 0, 1])),
             "LOG_BLOCK": int(rng.choice([4, 4, 3, 5])),
             "LOG_UOP_BUFF_SIZE": default.LOG_UOP_BUFF_SIZE - int(rng.integers(0, 4)),

@@ -163,7 +163,10 @@ class _Drawing:
         channels = tensor.extent("C")
         groups, outputs = self._groups(channels)
         dilation_share = 0.2 if self._support.dilated else _RARELY
-        kernel, strides, padding, dilation = [], [], ([], []), []
+        kernel: list[int] = []
+        strides: list[int] = []
+        padding: tuple[list[int], list[int]] = [], []
+        dilation: list[int] = []
         for axis in "HW":
             extent = tensor.extent(axis)
             size, step = self._choose((1, 1, 2, 3, 3, 3, 5)), self._choose((1, 1, 1, 2, 3))
@@ -309,7 +312,9 @@ class _Drawing:
         return tensor
 
     def _max_pool(self, tensor: _Tensor) -> _Tensor:
-        window, strides, padding = [], [], ([], [])
+        window: list[int] = []
+        strides: list[int] = []
+        padding: tuple[list[int], list[int]] = [], []
         for axis in "HW":
             size = self._choose((2, 2, 3))
             before, after = (self._choose((0, 0, 1)) for _ in range(2))
