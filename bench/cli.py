@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    from bench.commands import doctor, listing, replay, run, serve, tune, verify
+    from bench.commands import doctor, fuzz, listing, replay, run, serve, tune, verify
 
     parser = _Parser(
         prog="bitexact",
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         "after it was compiled for an accelerator.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (run, verify, replay, tune, listing, doctor, serve):
+    for command in (run, verify, replay, fuzz, tune, listing, doctor, serve):
         command.add_to(commands)
     return parser
 

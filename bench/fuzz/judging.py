@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.bundles.running import crashed
 from bench.bundles.signature import signature
 from bench.compare.verdict import Verdict
 from bench.devices.failure import DeviceFailure
@@ -64,5 +65,4 @@ def verdict_of(error: Exception, target: str, device: str = "") -> Verdict:
         return Verdict("", target, device, "unsupported", reason=str(error))
     if isinstance(error, BuildError):
         return Verdict("", target, device, "build-error", reason=str(error))
-    reason = f"the bench raised {type(error).__name__}: {error}"
-    return Verdict("", target, device, "crash", reason=reason)
+    return crashed(error, target, device)

@@ -53,6 +53,16 @@ def together(modules: Sequence[tvm.IRModule]) -> tvm.IRModule:
     return builder.finalize()
 
 
+def one_graph(graphs: Sequence[Graph]) -> Graph:
+    """Several graphs as one, with their inputs."""
+    inputs = {
+        prefix(number) + name: array
+        for number, graph in enumerate(graphs)
+        for name, array in graph.inputs.items()
+    }
+    return Graph(together([graph.module for graph in graphs]), inputs)
+
+
 def prefix(number: int) -> str:
     """What stands before the names of the n-th graph."""
     return f"case{number}_"
@@ -73,12 +83,8 @@ class Together:
     host: Mapping[str, Any] = field(default_factory=lambda: HOST_TARGET)
 
     def __post_init__(self) -> None:
-        self.module = together([graph.module for graph in self.graphs])
-        self.inputs = {
-            prefix(number) + name: array
-            for number, graph in enumerate(self.graphs)
-            for name, array in graph.inputs.items()
-        }
+        whole = one_graph(self.graphs)
+        self.module, self.inputs = whole.module, whole.inputs
 
     @cached_property
     def transformed(self) -> Transformed:

@@ -142,26 +142,30 @@ def _rebuilt(
             arrays[parameter.name] = array
             new[parameter] = relax.Var(parameter.name, relax.TensorType(array.shape, str(array.dtype)))
             parameters.append(new[parameter])
-    rest = iter(constants) if constants is not None else None
+
+    def emit_all(emit: Callable[[relax.Expr, str], relax.Var], to: dict[relax.Var, relax.Expr]) -> None:
+        rest = iter(constants) if constants is not None else None
+        for binding in _all_bindings(graph):
+            value = binding.value
+            if rest is not None and isinstance(value, relax.Call):
+                value = _with_constants(value, rest)
+            if binding.var not in needed or binding.var in inputs:
+                continue
+            value = replaced[binding.var] if binding.var in replaced else value
+            value = substitute(value, to)
+            if not isinstance(value, relax.Var):
+                if extents is not None and isinstance(value, relax.Call):
+                    value = _fitted(binding.var.name, value, extents)
+                value = emit(_fresh(value), binding.var.name)
+            to[binding.var] = value
+
+    # A builder that an error leaves behind unfinished complains: types are inferred beforehand.
+    check = relax.BlockBuilder()
+    emit_all(lambda value, name: relax.Var(name, check.normalize(value).ty), dict(new))
     builder = relax.BlockBuilder()
     with builder.function("main", parameters, attrs=function_attributes(main)):
         with builder.dataflow():
-            for binding in _all_bindings(graph):
-                value = binding.value
-                if rest is not None and isinstance(value, relax.Call):
-                    value = _with_constants(value, rest)
-                if binding.var not in needed or binding.var in inputs:
-                    continue
-                if binding.var in replaced:
-                    new[binding.var] = new[replaced[binding.var]]
-                    continue
-                value = substitute(value, new)
-                if isinstance(value, relax.Var):
-                    new[binding.var] = value
-                    continue
-                if extents is not None and isinstance(value, relax.Call):
-                    value = _fitted(binding.var.name, value, extents)
-                new[binding.var] = builder.emit(_fresh(value), binding.var.name)
+            emit_all(builder.emit, new)
             output = builder.emit_output(new[result], "result")
         builder.emit_func_output(output)
     names = [parameter.name for parameter in parameters]

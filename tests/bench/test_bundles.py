@@ -171,8 +171,21 @@ class TestReplay:
         path = copy / "inputs.npz"
         np.savez(path, data=np.zeros((1, 2), np.int8))
         change(copy, "inputs.npz", path.read_bytes())
-        with pytest.raises(BundleError, match="input 'data' of 'main' is int8"):
+        with pytest.raises(BundleError, match="inputs.npz holds .* and the graph takes"):
             bundles.replay(copy)
+
+    def test_an_unknown_fault(self, copy: Path) -> None:
+        edit(copy, fault="gremlin")
+        with pytest.raises(BundleError, match="unknown fault 'gremlin'"):
+            bundles.replay(copy)
+
+    def test_an_exception_of_the_bench_is_a_crash(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise KeyError("n")
+
+        monkeypatch.setattr("bench.pipeline.evaluate_all", broken)
+        verdict = bundles.replay(copy)
+        assert (verdict.verdict, verdict.reason) == ("crash", "the bench raised KeyError: 'n'")
 
     def test_an_unknown_device(self, copy: Path) -> None:
         with pytest.raises(ValueError, match="unknown device 'fpga'"):
