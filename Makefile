@@ -3,22 +3,28 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint setup clean
+.PHONY: run test test-all audit lint setup browser clean
 
 run: setup
 	$(BIN)/bitexact run digits --target all
 
-test: setup
+test: setup browser
 	$(BIN)/pytest -n auto
 
-test-all: setup
+test-all: setup browser
 	$(BIN)/pytest -n auto -m "slow or not slow"
+
+audit: setup
+	$(BIN)/bitexact audit
 
 lint: setup
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 
 setup: .venv/installed
 	@setup/qemu.sh
+
+browser: .venv/installed
+	@setup/chromium.sh
 
 .venv/installed: requirements.lock pyproject.toml setup/environment.sh
 	@setup/environment.sh "$(PYTHON)"

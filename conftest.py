@@ -1,6 +1,7 @@
 """Settings of the test run that hold for every test."""
 
 import os
+from importlib.metadata import entry_points
 
 from hypothesis import settings
 
@@ -8,6 +9,10 @@ from hypothesis import settings
 os.environ["BITEXACT_TUNING"] = ""
 # Failing cases are kept by the tests of that, and nowhere else.
 os.environ["BITEXACT_BUNDLES"] = "none"
+
+# Where bitexact is installed pytest has loaded its plugin already, under the name of the entry point.
+_installed = "bitexact" in entry_points(group="pytest11").names
+pytest_plugins = ["pytester"] if _installed else ["pytester", "bench.pytest_plugin.plugin"]
 
 settings.register_profile("bitexact", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("bitexact")

@@ -5,9 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 USAGE_ERROR = 2
+COMMANDS = (
+    "run",
+    "verify",
+    "report",
+    "replay",
+    "fuzz",
+    "tune",
+    "audit",
+    "waivers",
+    "listing",
+    "doctor",
+    "serve",
+)
+"""The modules of bench.commands, in the order in which help shows them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,16 +35,14 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
-    from bench.commands import doctor, fuzz, listing, replay, run, serve, tune, verify
-
     parser = _Parser(
         prog="bitexact",
         description="Proves, bit for bit, that a quantised graph still computes the same "
         "after it was compiled for an accelerator.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in (run, verify, replay, fuzz, tune, listing, doctor, serve):
-        command.add_to(commands)
+    for command in COMMANDS:
+        import_module(f"bench.commands.{command}").add_to(commands)
     return parser
 
 

@@ -29,5 +29,13 @@ KERNELS = (
     ),
     KernelEntry("hexagon", "dense", "NC uint8", "NC32n4c int8/uint8", "NC int32", "vrmpyub"),
     KernelEntry("vta", "conv2d", "NCHW1n16c int8", "OIHW16o16i int8", "NCHW1n16c int8", "GEMM, ALU"),
+    KernelEntry(
+        "vta", "conv2d_transpose", "NCHW1n16c int8", "IOHW16o16i int8", "NCHW1n16c int8", "GEMM, ALU"
+    ),
     KernelEntry("vta", "dense", "NC1n16c int8", "NC16n16c int8", "NC1n16c int8", "GEMM, ALU"),
+    KernelEntry("vta", "pool2d", "NCHW1n16c int8", "-", "NCHW1n16c int8", "ALU"),
+    KernelEntry("vta", "elementwise", "NCHW1n16c int8", "-", "NCHW1n16c int8", "ALU"),
+    KernelEntry("vta", "concatenate", "NCHW1n16c int8", "-", "NCHW1n16c int8", "LOAD, STORE"),
+    KernelEntry("vta", "upsample", "NCHW1n16c int8", "-", "NCHW1n16c int8", "LOAD, STORE"),
+    KernelEntry("vta", "pad", "NCHW1n16c int8", "-", "NCHW1n16c int8", "LOAD, STORE"),
 )

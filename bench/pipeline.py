@@ -15,7 +15,7 @@ from tvm import relax
 from bench.artifact import Artifact
 from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import LayerVerdict, Verdict
-from bench.devices import names
+from bench.devices import counters, names
 from bench.devices.calls import call_name
 from bench.devices.execution import Execution, execute, require_device
 from bench.devices.failure import DeviceFailure
@@ -78,6 +78,7 @@ def run(
     """
     flow = flow_for(target, **options)
     names.check(device)
+    names.check_target(device, target)
     if fault and fault.target != target:
         raise ValueError(f"fault {fault.name} is one of {fault.target}, not of {target}")
     if profile and (target != "vta" or device == "host"):
@@ -186,17 +187,19 @@ def compare(
     ``verdict.layers`` are those of the transformed graph's report.
     """
     totals: Counter[str] = Counter()
-    for counters in execution.counters.values():
-        totals.update(counters)
-    verdict.counters = dict(totals)
+    for each in execution.counters.values():
+        totals.update(each)
+    verdict.counters, verdict.hardware = dict(totals), execution.hardware
     verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
     calls = calls_by_result(transformed)
     for layer, entry in zip(transformed.report, verdict.layers, strict=True):
         equal = np.array_equal(execution.outputs[layer.result], reference[layer.result])
         entry.verdict = "exact" if equal else "mismatch"
-        if calls.get(layer.result) in execution.counters:
-            entry.counters = execution.counters[calls[layer.result]]
-            entry.count = entry.counters.get("tensor_instructions", 0)
+        call = calls.get(layer.result, "")
+        entry.errors = sum(each.severity == "error" for each in execution.findings.get(call, []))
+        if call in execution.counters:
+            entry.counters = execution.counters[call]
+            entry.count = counters.executed(entry.counters)
     verdict.mismatch = find_device_mismatch(transformed, execution.outputs, reference)
     vacuous = why_vacuous(transformed, execution, reference)
     if verdict.mismatch:
@@ -237,7 +240,7 @@ def why_vacuous(
     """Why an agreement of all numbers would say nothing; None where it does say something.
 
     Every tensorised layer must have a result that is not all zeros and, on a device that counts, must have
-    executed the instruction it was tensorised with.
+    executed the instruction it was tensorised with, or at least have it in its code.
     """
     calls = calls_by_result(transformed)
     for layer in transformed.report:
@@ -246,6 +249,6 @@ def why_vacuous(
         if not np.any(reference[layer.result]):
             return f"every element of {layer.result} is zero, so nothing was tested: give other inputs"
         counted = execution.counters.get(calls[layer.result], {})
-        if execution.counters and not counted.get("tensor_instructions"):
+        if execution.counters and counters.none_used(counted):
             return f"layer {layer.name} executed no {layer.instruction}: its kernel was not tensorised"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +30,7 @@ class Tool:
 
 def examine() -> list[Tool]:
     """Try every tool."""
-    checks: list[Callable[[], Tool]] = [examine_tvm, _nvrtc, _ziglang, _qemu, _gpu]
+    checks: list[Callable[[], Tool]] = [examine_tvm, _nvrtc, _ziglang, _qemu, _compiled_objects, _gpu]
     return [check() for check in checks]
 
 
@@ -88,15 +87,23 @@ def _qemu() -> Tool:
     return Tool("qemu-hexagon", True, f"{version}: runs Hexagon up to v{newest}")
 
 
+def _compiled_objects() -> Tool:
+    from kernels.hexagon import object_cache
+
+    sizes = [path.stat().st_size for path in object_cache.entries()]
+    kept = f"{len(sizes)} compiled Hexagon objects, {sum(sizes) / 2**20:.1f} MiB: {object_cache.directory()}"
+    return Tool("cache", True, kept, f"rm -r {object_cache.directory()}" if sizes else None, needed=False)
+
+
 def _gpu() -> Tool:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return Tool("GPU", False, "none: tensor-core kernels run on the PTX machine", needed=False)
-    query = [program, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    attempt = subprocess.run(query, capture_output=True, text=True, check=False)
-    if attempt.returncode or not attempt.stdout.strip():
-        return Tool("GPU", False, f"nvidia-smi finds none: {_last_line(attempt.stderr)}", needed=False)
-    return Tool("GPU", True, attempt.stdout.strip().replace("\n", "; "), needed=False)
+    from bench.devices.cuda.probe import probe
+
+    found = probe()
+    if found.hardware is None:
+        return Tool(
+            "GPU", False, "none: tensor-core kernels run on the PTX machine", found.missing, needed=False
+        )
+    return Tool("GPU", True, f"{found.hardware}: --device cuda", needed=False)
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:

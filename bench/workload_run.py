@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from bench.compare.similarity import cosine_similarity
 from bench.compare.verdict import Verdict
+from bench.devices.execution import execute
 from bench.evaluate import evaluate
 from bench.faults import Fault
 from bench.flows.flow import flow_for
 from bench.passes.quantize import quantize, quantize_input
-from bench.pipeline import DEFAULT_TIMEOUT, Progress, run
+from bench.pipeline import DEFAULT_TIMEOUT, Executor, Progress, run
 from bench.trace import Trace
 from bench.workloads import Workload
 
@@ -25,6 +26,7 @@ def run_workload(
     profile: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     progress: Progress = lambda _: None,
+    executor: Executor = execute,
     trace: Trace | None = None,
 ) -> Verdict:
     """Run ``workload`` on ``target`` and ``device``.
@@ -52,6 +54,7 @@ def run_workload(
         profile=profile,
         timeout=timeout,
         progress=progress,
+        executor=executor,
         trace=trace,
     )
     scores, integers = evaluate(workload.module, workload.images), evaluate(module, inputs)

@@ -28,9 +28,11 @@ def catalogue() -> dict[str, list[dict[str, str]]]:
     from bench.devices.names import DEVICES
     from bench.faults import FAULTS
     from bench.kernel_table import KERNELS
+    from bench.tuning.sets import SETS
 
     return {
         "workloads": [{"workload": name, "what": workloads.what(name)} for name in workloads.names()],
+        "sets to tune": [{"set": name, "what": each.what} for name, each in SETS.items()],
         "targets": [
             {"target": "tensorcore", "what": "WMMA tensor cores: HWNC graph, PTX"},
             {"target": "hexagon", "what": "Hexagon HVX: NCHW32c graph, vrmpy, ELF"},

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.status import Status
+if TYPE_CHECKING:
+    from rich.status import Status
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Verdict
@@ -34,7 +34,7 @@ def a_workload(value: str) -> str:
 
 def some_targets(value: str) -> list[str]:
     """``all``, or targets separated by commas, each once and in the order given."""
-    from bench.flows.flow import TARGETS
+    from bench.flows.names import TARGETS
 
     if value == "all":
         return list(TARGETS)
@@ -46,13 +46,13 @@ def some_targets(value: str) -> list[str]:
 
 def a_target(value: str) -> str:
     """The name of one target."""
-    from bench.flows.flow import TARGETS
+    from bench.flows.names import TARGETS
 
     return _one_of("target", value, TARGETS)
 
 
 def some_device(value: str) -> str:
-    """``host``, ``sim`` or ``rpc://HOST:PORT``."""
+    """``host``, ``sim``, ``cuda`` or ``rpc://HOST:PORT``."""
     from bench.devices import names
 
     try:
@@ -78,6 +78,11 @@ def a_vta_profile(value: str) -> str:
 def a_batch(value: str) -> int:
     """A positive number of images."""
     return int(_positive(value, int, "a whole number of images"))
+
+
+def a_number_of_jobs(value: str) -> int:
+    """A positive number of processes."""
+    return int(_positive(value, int, "a whole number of jobs"))
 
 
 def a_seed(value: str) -> int:
@@ -167,6 +172,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
+            from rich.console import Console
+
             self._status = Console(stderr=True).status("starting")
             self._status.start()
         return self

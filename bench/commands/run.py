@@ -41,10 +41,10 @@ def add_to(commands: Any) -> None:
         "--target",
         type=some_targets,
         metavar="TARGET[,TARGET]|all",
-        help="accelerators (default: all, or the one that --inject concerns)",
+        help="accelerators (default: all, or the one that --inject or the device concerns)",
     )
     parser.add_argument(
-        "--device", type=some_device, default="sim", help="host, sim (default) or rpc://HOST:PORT"
+        "--device", type=some_device, default="sim", help="host, sim (default), cuda or rpc://HOST:PORT"
     )
     parser.add_argument(
         "--batch", type=a_batch, help="images, all in one batch (default: 256 of digits, 1 of others)"
@@ -77,14 +77,13 @@ def execute(options: argparse.Namespace) -> int:
     """Run, print, and say by the exit status whether everything was exact."""
     from bench import workloads
     from bench.faults import fault_named
-    from bench.flows.flow import TARGETS
     from bench.reports import json_file
     from bench.trace import Trace
     from bench.workload_run import run_workload
     from kernels.faults import FaultNotPlanted
 
     fault = fault_named(options.inject) if options.inject else None
-    targets = options.target or ([fault.target] if fault else list(TARGETS))
+    targets = options.target or ([fault.target] if fault else _targets_of(options.device))
     if contradiction := _contradiction(options, fault, targets):
         return _usage_error(contradiction)
     try:
@@ -147,8 +146,22 @@ def _similarity(verdicts: list[Verdict]) -> str:
     return f"no labels; cosine of float and integer results {' or '.join(cosines)}"
 
 
+def _targets_of(device: str) -> list[str]:
+    """All targets that a device runs."""
+    from bench.flows.flow import TARGETS
+
+    return ["tensorcore"] if device == "cuda" else list(TARGETS)
+
+
 def _contradiction(options: argparse.Namespace, fault: Fault | None, targets: list[str]) -> str | None:
     """Which two options do not go together, and what would."""
+    from bench.devices.names import check_target
+
+    for target in targets:
+        try:
+            check_target(options.device, target)
+        except ValueError as error:
+            return str(error)
     if fault and targets != [fault.target]:
         return f"fault {fault.name} is one of {fault.target}: --target {fault.target}"
     if options.profile and (targets != ["vta"] or options.device == "host"):

@@ -19,6 +19,9 @@ def add_to(commands: Any) -> None:
         description="Serves until it is interrupted, on loopback only: whoever can reach it can run code.",
     )
     parser.add_argument("--port", type=a_port, default=DEFAULT_PORT, help=f"port (default {DEFAULT_PORT})")
+    parser.add_argument(
+        "--device", choices=("sim", "cuda"), default="sim", help="what executes kernels (default sim)"
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -30,11 +33,18 @@ def a_port(value: str) -> int:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM; at once to the end where the device is missing."""
+    from bench.devices.execution import require_device
+    from bench.devices.failure import DeviceFailure
     from bench.devices.server import start
 
     try:
-        server = start(LOOPBACK, options.port)
+        if options.device == "cuda":
+            require_device("tensorcore", options.device)
+        server = start(LOOPBACK, options.port, device=options.device)
+    except DeviceFailure as failure:
+        print(f"bitexact serve: {failure.verdict}: {failure}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"bitexact serve: port {options.port} of {LOOPBACK}: {error}", file=sys.stderr)
         return 2

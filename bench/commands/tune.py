@@ -22,15 +22,24 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "tune",
         help="search for better schedules of tensor-core kernels with TVM's MetaSchedule",
-        description="Draws schedules of every tensor-core kernel of a workload, or of one convolution, runs "
+        description="Breeds schedules of every tensor-core kernel of a workload, or of convolutions, runs "
         "each on the PTX machine, and keeps the records for later runs. Exit status 1 where a candidate "
         "computed something wrong, which is a fault of the compiler.",
     )
-    parser.add_argument("workload", nargs="?", type=a_workload, help="which network (bitexact list)")
+    parser.add_argument(
+        "workload",
+        nargs="?",
+        type=a_workload_or_set,
+        help="which network or set of convolutions (bitexact list)",
+    )
     parser.add_argument(
         "--conv", type=a_convolution, metavar=SIZES, help="one convolution of square images instead"
     )
-    parser.add_argument("--dtype", choices=DTYPES, default="int8", help="of data and weights (default int8)")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="of data and weights (default: int8, or all convolutions of a set, each with its own)",
+    )
     parser.add_argument(
         "--trials", type=some_trials, default=32, help="candidates for each kernel (default 32)"
     )
@@ -53,6 +62,18 @@ def a_convolution(value: str) -> tuple[int, ...]:
     if len(parts) != SIZES.count(",") + 1 or not all(part.strip().isdigit() for part in parts):
         raise argparse.ArgumentTypeError(f"{value!r} is not {SIZES} in whole numbers, like 8,64,56,64,3,1,1")
     return tuple(map(int, parts))
+
+
+def a_workload_or_set(value: str) -> str:
+    """The name of a workload, or of a set of convolutions."""
+    from bench.tuning.sets import SETS
+
+    if value in SETS:
+        return value
+    try:
+        return a_workload(value)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or the set {', '.join(SETS)}") from None
 
 
 def some_trials(value: str) -> int:
@@ -97,10 +118,12 @@ def execute(options: argparse.Namespace) -> int:
 
 def _contradiction(options: argparse.Namespace) -> str | None:
     """What is missing, or which two options do not go together."""
+    from bench.tuning.sets import SETS
+
     if bool(options.workload) == bool(options.conv):
         return f"name a workload, or one convolution with --conv {SIZES}"
-    if options.conv and (options.batch or options.image):
-        return "--batch and --image are of a workload; a convolution has them in --conv"
+    if (options.conv or options.workload in SETS) and (options.batch or options.image):
+        return "--batch and --image are of a network; a convolution has its own"
     if options.json and not options.json.resolve().parent.is_dir():
         return f"--json: there is no folder {options.json.parent}"
     return None
@@ -108,9 +131,12 @@ def _contradiction(options: argparse.Namespace) -> str | None:
 
 def _layers(options: argparse.Namespace) -> list[TunedLayer]:
     from bench.tuning.layer import convolution_layer, network_layers
+    from bench.tuning.sets import SETS, layers_of_set
 
     if options.conv:
-        return [convolution_layer(*options.conv, dtype=options.dtype, seed=options.seed)]
+        return [convolution_layer(*options.conv, dtype=options.dtype or "int8", seed=options.seed)]
+    if options.workload in SETS:
+        return layers_of_set(options.workload, dtype=options.dtype, seed=options.seed)
     from bench import workloads
     from bench.passes.quantize import quantize
 

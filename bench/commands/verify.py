@@ -25,6 +25,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE.py[::NAME]", help="the kernel")
     parser.add_argument("--target", type=a_target, required=True, help="tensorcore, hexagon or vta")
+    parser.add_argument("--device", default="sim", help="sim (default), or cuda: the GPU of this computer")
     parser.add_argument("--reference", metavar="NAME", help="name of the reference in FILE.py")
     parser.add_argument("--instruction", metavar="NAME", help="fail unless the kernel executed it")
     parser.add_argument("--seed", type=a_seed, default=0, help="of the operands (default 0)")
@@ -49,6 +50,7 @@ def execute(options: argparse.Namespace) -> int:
             named(module, name or KERNEL),
             named(module, options.reference) if options.reference else getattr(module, REFERENCE, None),
             options.target,
+            options.device,
             block=getattr(module, BLOCK, None),
             instruction=options.instruction,
             seed=options.seed,

@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from bench.compare.difference import Difference, difference_of
 from bench.compare.operands import Operands, operands_of
 from bench.flows.transformed import Correspondence, Transformed
 from bench.int4 import held, unpack_int4
@@ -28,7 +29,8 @@ class Mismatch:
     ``between`` says which two evaluations differ. ``coordinate`` is the logical one, by axis;
     ``packed_index`` and ``packed_address`` (in elements) are those of the stored tensor, ``layout`` its
     layout, ``tile`` the outer and ``lane`` the innermost packed position. ``device`` and ``reference`` are
-    the two values, ``differing`` of ``elements`` differ, ``pattern`` names the coordinates they touch.
+    the two values, ``differing`` of ``elements`` differ, ``pattern`` names the coordinates they touch and
+    ``difference`` has all of them.
     """
 
     between: str
@@ -48,6 +50,7 @@ class Mismatch:
     elements: int
     pattern: dict[str, str] = field(default_factory=dict)
     operands: Operands | None = None
+    difference: Difference | None = None
 
 
 def find_device_mismatch(
@@ -164,6 +167,7 @@ def find_array_mismatch(name: str, got: np.ndarray, expected: np.ndarray) -> Mis
         differing=len(different),
         elements=int(got.size),
         pattern={axis: _touched(different[:, number], got.shape[number]) for number, axis in enumerate(axes)},
+        difference=difference_of(got, expected, dict(zip(axes, got.shape, strict=True)), index),
     )
 
 
@@ -208,7 +212,16 @@ class _Difference:
             elements=int(self.got.size),
             pattern=self.pattern(coordinates),
             operands=operands_of(transformed, self.binding, first, index, values),
+            difference=difference_of(
+                self.plain(self.got), self.plain(self.expected), self.extents(), tuple(first.values())
+            ),
         )
+
+    def plain(self, array: np.ndarray) -> np.ndarray:
+        """One of the two by its logical axes, padding included."""
+        if self.entry and self.entry.layout:
+            return unpack(array, self.entry.layout, target=self.entry.axes)
+        return array
 
     def axes(self) -> tuple[str, ...]:
         """The names of the logical axes; numbered ones where the tensor has none."""

@@ -17,6 +17,7 @@ from bench.int4 import unpack_int4
 from bench.layout import unpack
 from bench.operators.depthwise import unpack_taps
 from bench.passes.lift_kernels import bindings_of, is_packed_operator
+from bench.passes.vta.transposed import outputs_first
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,16 @@ def operands_of(
         kernel = unpack_taps(weight, attributes["kernel"], dilation=attributes["dilation"][1])
         groups = len(kernel)
     else:
-        kernel = unpack(weight, attributes["kernel_layout"], target="OIHW")
         groups = int(attributes.get("groups", 1))
+        if operator.op.name == "relax.nn.conv2d_transpose":
+            kernel = outputs_first(unpack(weight, attributes["kernel_layout"], target="IOHW"), groups)
+        else:
+            kernel = unpack(weight, attributes["kernel_layout"], target="OIHW")
     first = coordinate["C"] // (len(kernel) // groups) * (len(image) // groups)
     count = len(image) // groups if groups > 1 else channels
     last = None if count is None else first + count
-    return _convolution(attributes, image[first:last], kernel[coordinate["C"], :count], coordinate)
+    compute = _transposed if operator.op.name == "relax.nn.conv2d_transpose" else _convolution
+    return compute(attributes, image[first:last], kernel[coordinate["C"], :count], coordinate)
 
 
 def _elements(
@@ -145,6 +150,24 @@ def _convolution(
         _taps(coordinate["W"] * strides[1], kernel.shape[2], dilation[1]),
     ]
     return _dot(window.transpose(1, 2, 0).ravel(), kernel.transpose(1, 2, 0).ravel())
+
+
+def _transposed(
+    attributes: Mapping[str, Any], image: np.ndarray, kernel: np.ndarray, coordinate: Mapping[str, int]
+) -> Operands:
+    pairs = []
+    for axis, letter in enumerate("HW"):
+        place = coordinate[letter] + attributes["padding"][axis]
+        reached = [(place - tap, tap) for tap in range(kernel.shape[1 + axis])]
+        stride, extent = attributes["strides"][axis], image.shape[1 + axis]
+        pairs.append(
+            [(at // stride, tap) for at, tap in reached if at % stride == 0 and at // stride in range(extent)]
+        )
+    terms = [((y, x), (ky, kx)) for y, ky in pairs[0] for x, kx in pairs[1]]
+    data = [image[:, *datum] for datum, _ in terms]
+    weights = [kernel[:, *tap] for _, tap in terms]
+    none = np.empty(0, image.dtype)
+    return _dot(np.concatenate([none, *data]), np.concatenate([none, *weights]))
 
 
 def _taps(first: int, count: int, dilation: int) -> slice:

@@ -28,7 +28,7 @@ class LayerVerdict:
     ``count`` is the number of tensor instructions that the device executed for it (None where it does not
     count). ``counters`` are all that the device counted for it. ``verdict`` is None where the run ended
     before the layer. ``schedule`` is ``default``, or says that a tuning record gave the schedule of its
-    kernel; None where a kernel has but one.
+    kernel; None where a kernel has but one. ``errors`` is how many of the findings are errors of its kernel.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LayerVerdict:
     verdict: str | None = None
     counters: dict[str, int] = field(default_factory=dict)
     schedule: str | None = None
+    errors: int = 0
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Verdict:
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
     ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
-    of the device, summed over the layers. ``bundle`` is the directory in which a failing case was kept.
+    of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
+    simulator. ``bundle`` is the directory in which a failing case was kept.
     """
 
     workload: str
@@ -66,6 +68,7 @@ class Verdict:
     similarity: float | None = None
     fault: str | None = None
     smallest: SmallestOperands | None = None
+    hardware: str | None = None
     bundle: str | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +82,7 @@ class Verdict:
 
     @property
     def tensor_instructions(self) -> int:
-        """How many of the accelerator's own instructions were executed."""
+        """How many of the accelerator's own instructions were executed; 0 where the device counts none."""
         return self.counters.get("tensor_instructions", 0)
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -16,8 +15,11 @@ import numpy as np
 
 from bench.artifact import Artifact
 from bench.devices.ending import end_group, how_ended, last_output
+from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.interpreter import module_command
 from bench.devices.machines import machine_for
+from bench.devices.names import is_local_machine
 from simulators.report import Finding
 
 
@@ -25,13 +27,15 @@ from simulators.report import Finding
 class Execution:
     """What a device gave back: every tensor of the graph by name, and the machine's report by call.
 
-    Calls are named as in :mod:`bench.devices.calls`.
+    Calls are named as in :mod:`bench.devices.calls`. ``hardware`` names what executed the kernels, where
+    that was no simulator.
     """
 
     outputs: dict[str, np.ndarray]
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     seconds: float = 0.0
+    hardware: str | None = None
 
 
 def execute(
@@ -44,6 +48,7 @@ def execute(
 ) -> Execution:
     """Run ``artifact`` on ``device`` and return all of its tensors.
 
+    Whoever uses the same GPU or server is waited for first (:mod:`bench.devices.exclusive`).
     Raises DeviceFailure: ``device-missing`` with the install command, ``crash`` with the last output, or
     ``timeout``.
     """
@@ -53,13 +58,14 @@ def execute(
         (folder / "artifact").write_bytes(artifact.to_bytes())
         np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
         (folder / "job.json").write_text(json.dumps({"device": device, "timeout": timeout_seconds}))
-        _work(folder, timeout_seconds, on_kernel)
+        with exclusive(device):
+            _work(folder, timeout_seconds, on_kernel)
         return _collect(folder)
 
 
 def require_device(target: str, device: str) -> None:
-    """Raise DeviceFailure where ``device`` needs the simulator of ``target``, and it is not here."""
-    if device == "sim" and (reason := machine_for(target).missing()):
+    """Raise DeviceFailure where ``device`` needs a machine for ``target`` that is not here."""
+    if is_local_machine(device) and (reason := machine_for(target, device).missing()):
         raise device_missing(reason)
 
 
@@ -67,7 +73,7 @@ def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None)
     """Run the worker to its end; its process group is ended with it, simulators included."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.devices.worker", str(folder)],
+            module_command("bench.devices.worker", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -105,13 +111,14 @@ def _collect(folder: Path) -> Execution:
         raise DeviceFailure(result["failure"]["verdict"], result["failure"]["message"])
     with np.load(folder / "outputs.npz") as outputs:
         arrays = {name: outputs[name] for name in outputs.files}
-    return execution_of(arrays, result["kernels"], seconds=result["seconds"])
+    return execution_of(arrays, result, seconds=result["seconds"])
 
 
 def execution_of(
-    outputs: dict[str, np.ndarray], kernels: Mapping[str, Any], *, seconds: float = 0.0
+    outputs: dict[str, np.ndarray], report: Mapping[str, Any], *, seconds: float = 0.0
 ) -> Execution:
-    """What a device gave back, from its tensors and the kernels of its session's report."""
+    """What a device gave back, from its tensors and its session's report."""
+    kernels = report["kernels"]
     return Execution(
         outputs=outputs,
         counters={name: kernel["counters"] for name, kernel in kernels.items()},
@@ -119,4 +126,5 @@ def execution_of(
             name: [Finding(**entry) for entry in kernel["findings"]] for name, kernel in kernels.items()
         },
         seconds=seconds,
+        hardware=report.get("hardware"),
     )

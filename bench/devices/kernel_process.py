@@ -7,7 +7,6 @@ import os
 import pickle
 import selectors
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from bench.devices.ending import end_group, how_ended, last_output
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
+from bench.devices.interpreter import module_command
 from bench.devices.kernel_worker import LENGTH_BYTES
 from bench.devices.machines import machine_for
 from simulators.report import Report
@@ -26,26 +26,30 @@ from simulators.report import Report
 class KernelProcess:
     """The machine of a target, loaded with machine code; a context manager.
 
-    ``files`` are machine files by name, as a flow makes them. Raises DeviceFailure where the machine is
-    missing, refuses the code, dies, or does not answer within ``seconds``.
+    ``files`` are machine files by name, as a flow makes them; ``device`` is ``sim`` or ``cuda``.
+    ``hardware`` names what executes them, where that is no simulator. Raises DeviceFailure where the
+    machine is missing, refuses the code, dies, or does not answer within ``seconds``.
     """
 
-    def __init__(self, target: str, files: Mapping[str, bytes], *, seconds: float = 600.0) -> None:
-        if reason := machine_for(target).missing():
+    def __init__(
+        self, target: str, files: Mapping[str, bytes], *, device: str = "sim", seconds: float = 600.0
+    ) -> None:
+        if reason := machine_for(target, device).missing():
             raise device_missing(reason)
         self._seconds = seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.devices.kernel_worker"],
+            module_command("bench.devices.kernel_worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
         )
         try:
-            failure = self._exchange((target, dict(files)))
-            if failure:
-                raise DeviceFailure(*failure)
+            reply = self._exchange((target, device, dict(files)))
+            if not isinstance(reply, dict):
+                raise DeviceFailure(*reply)
+            self.hardware: str | None = reply["hardware"]
         except BaseException:
             self.close()
             raise

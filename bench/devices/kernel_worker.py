@@ -11,6 +11,7 @@ import pickle
 import sys
 from typing import IO, Any
 
+from bench.devices.ending import end_with_parent
 from bench.devices.failure import DeviceFailure, crash
 from bench.devices.machines import machine_for
 
@@ -19,15 +20,16 @@ LENGTH_BYTES = 8
 
 def main() -> None:
     """Serve until standard input ends."""
+    end_with_parent()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
-    target, files = pickle.load(requests)
+    target, device, files = pickle.load(requests)
     try:
-        machine = machine_for(target)(files)
+        machine = machine_for(target, device)(files)
     except Exception as error:
         return _reply(replies, _failure(error))
-    _reply(replies, None)
+    _reply(replies, {"hardware": machine.hardware})
     while True:
         try:
             kernel, arguments = pickle.load(requests)

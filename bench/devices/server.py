@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from functools import partial
 
 from tvm import rpc
 
 from bench.devices import session
 
 
-def start(host: str, port: int) -> rpc.Server:
-    """Start a server on ``host`` and ``port`` (0: a free one). Raises OSError where the port is taken."""
+def start(host: str, port: int, *, device: str = "sim") -> rpc.Server:
+    """Start a server on ``host`` and ``port`` (0: a free one), whose kernels ``device`` executes.
+
+    Raises OSError where the port is taken.
+    """
     if port == 0:
         port = _free_port(host)
     else:
         _check_free(host, port)
-    return rpc.Server(host=host, port=port, port_end=port + 1, server_init_callback=session.register)
+    return rpc.Server(
+        host=host, port=port, port_end=port + 1, server_init_callback=partial(session.register, device=device)
+    )
 
 
 def _free_port(host: str) -> int:

@@ -29,8 +29,10 @@ MISSING = "bitexact.missing"
 class Session:
     """One artefact on its machine, and what the machine reported of each kernel so far."""
 
-    def __init__(self, artifact: Artifact, *, on_kernel: Callable[[str], None] | None = None) -> None:
-        self._machine: Machine = machine_for(artifact.target)(artifact.machine)
+    def __init__(
+        self, artifact: Artifact, *, device: str = "sim", on_kernel: Callable[[str], None] | None = None
+    ) -> None:
+        self._machine: Machine = machine_for(artifact.target, device)(artifact.machine)
         self._on_kernel = on_kernel
         self._calls: Counter[str] = Counter()
         self._kernels: dict[str, Any] = {}
@@ -55,9 +57,10 @@ class Session:
             self._on_kernel(kernel)
 
     def report(self) -> dict[str, Any]:
-        """Counters and findings by call, and the failure that ended the run, if one did."""
+        """Counters and findings by call, the hardware, and the failure that ended the run, if one did."""
         failure = self._failure
         return {
+            "hardware": self._machine.hardware,
             "kernels": self._kernels,
             "failure": failure and {"verdict": failure.verdict, "message": str(failure)},
         }
@@ -67,14 +70,18 @@ class Session:
         self._machine.close()
 
 
-def register(*, on_kernel: Callable[[str], None] | None = None) -> None:
-    """Register the functions in this process; ``on_kernel`` hears of each kernel that has run."""
+def register(*, device: str = "sim", on_kernel: Callable[[str], None] | None = None) -> None:
+    """Register the functions in this process; ``on_kernel`` hears of each kernel that has run.
+
+    ``device`` is what executes kernels: ``sim`` or ``cuda``.
+    """
     sessions: list[Session] = []
 
     def load(content: bytes) -> None:
         while sessions:
             sessions.pop().close()
-        sessions.append(Session(Artifact.from_bytes(bytes(content)), on_kernel=on_kernel))
+        artifact = Artifact.from_bytes(bytes(content))
+        sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
 
     def call(kernel: str, *tensors: Any) -> None:
         sessions[-1].call(str(kernel), *tensors)
@@ -83,7 +90,10 @@ def register(*, on_kernel: Callable[[str], None] | None = None) -> None:
         return json.dumps(sessions[-1].report())
 
     def missing(target: str) -> str:
-        return machine_for(str(target)).missing() or ""
+        try:
+            return machine_for(str(target), device).missing() or ""
+        except ValueError as error:
+            return str(error)
 
     for name, function in ((LOAD, load), (CALL, call), (REPORT, report), (MISSING, missing)):
         tvm.register_global_func(name, function, override=True)

@@ -22,12 +22,14 @@ from tvm import relax
 
 from bench.artifact import HOST_LIBRARY, Artifact
 from bench.devices import session
+from bench.devices.ending import end_with_parent
 from bench.devices.failure import DeviceFailure, crash, device_missing
-from bench.devices.names import parse_rpc
+from bench.devices.names import is_local_machine, parse_rpc
 
 
 def main(folder: Path) -> None:
     """Do the job in ``folder``."""
+    end_with_parent()
     events = _take_standard_output()
     job = json.loads((folder / "job.json").read_text())
     artifact = Artifact.load(folder / "artifact")
@@ -59,17 +61,26 @@ def _run(
     remote = parse_rpc(job["device"])
     if remote:
         return _run_remote(artifact, arrays, remote, job["timeout"])
-    return run_here(artifact, arrays, on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events))
+    return run_here(
+        artifact,
+        arrays,
+        device=job["device"] if is_local_machine(job["device"]) else "sim",
+        on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events),
+    )
 
 
 def run_here(
-    artifact: Artifact, arrays: list[np.ndarray], *, on_kernel: Callable[[str], None] | None = None
+    artifact: Artifact,
+    arrays: list[np.ndarray],
+    *,
+    device: str = "sim",
+    on_kernel: Callable[[str], None] | None = None,
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Run an artefact on the machine of its target, in this process: all its tensors, and the report.
+    """Run an artefact in this process, its kernels on ``device``: all its tensors, and the report.
 
     The report is that of :meth:`bench.devices.session.Session.report`. Raises DeviceFailure.
     """
-    session.register(on_kernel=on_kernel)
+    session.register(device=device, on_kernel=on_kernel)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, HOST_LIBRARY)
         library.write_bytes(artifact.host_library)

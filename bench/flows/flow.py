@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import tvm
 
 from bench.evaluate.registry import Evaluator
+from bench.flows.names import TARGETS
 from bench.flows.transformed import Transformed
-
-TARGETS = ("tensorcore", "hexagon", "vta")
 
 
 class Unsupported(Exception):  # noqa: N818 - a verdict, not an error of the bench

@@ -8,14 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import tvm
+from tvm import relax
 
 from bench.evaluate.graph import attributes_of
 from bench.evaluate.instructions import vrmpy
-from bench.flows.hexagon_operators import group, operator_kernel
+from bench.flows.hexagon_operators import group, operator_kernel, why_no_kernel
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
+from bench.passes.lift_kernels import bindings_of
 from bench.passes.lift_operators import lift_operators
 from bench.passes.vrmpy import pack_vrmpy
 from kernels.hexagon.build import build_elf
@@ -46,7 +48,12 @@ class HexagonFlow:
             for layer in layers.report
         )
         lifted, operators = lift_operators(layers.mod, group)
-        return replace(layers, mod=lifted, report=report, operators=operators)
+        left = {
+            binding.var.name: why_no_kernel(binding.value)
+            for binding in bindings_of(lifted["main"])
+            if isinstance(binding.value, relax.Call) and isinstance(binding.value.op, tvm.ir.Op)
+        }
+        return replace(layers, mod=lifted, report=report, operators=operators, on_host=left)
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""

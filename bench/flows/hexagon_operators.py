@@ -1,4 +1,4 @@
-"""The operators between the layers of a network, as Hexagon kernels."""
+"""The operators between the layers of a network, and at its ends, as Hexagon kernels."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ from kernels.hexagon.elementwise import (
     unary_primfunc,
 )
 from kernels.hexagon.max_pool import max_pool_primfunc, schedule_max_pool
+from kernels.hexagon.movement import (
+    broadcast_primfunc,
+    concat_primfunc,
+    pad_primfunc,
+    permute_primfunc,
+    repeat_primfunc,
+    reshape_primfunc,
+    schedule_movement,
+    slice_primfunc,
+)
 from kernels.hexagon.requantize import requantize_primfunc, schedule_requantize
 
 LANES = 32
@@ -46,30 +56,56 @@ class OperatorKernel:
 
 def group(binding: relax.VarBinding, chain: Sequence[relax.VarBinding]) -> int:
     """How many bindings from this one on are one kernel: a :data:`bench.passes.lift_operators.Group`."""
-    if chain and _kernel([binding.value, chain[0].value]):
+    if chain and _has_kernel([binding.value, chain[0].value]):
         return 2
-    return 1 if _kernel([binding.value]) else 0
+    return 1 if _has_kernel([binding.value]) else 0
+
+
+def why_no_kernel(call: relax.Call) -> str:
+    """Why an operator that :func:`group` did not take stays on the host."""
+    try:
+        _kernel([call])
+    except NoKernel as reason:
+        return str(reason)
+    raise ValueError(f"{call.op.name} has a kernel")
 
 
 def operator_kernel(function: relax.Function) -> OperatorKernel:
     """The kernel of a private function that :func:`bench.passes.lift_operators.lift_operators` made."""
-    calls = [binding.value for binding in bindings_of(function) if isinstance(binding.value, relax.Call)]
-    kernel = _kernel(calls)
-    assert kernel is not None, "the operators were lifted because there is a kernel for them"
-    return kernel
+    return _kernel(
+        [binding.value for binding in bindings_of(function) if isinstance(binding.value, relax.Call)]
+    )
 
 
-def _kernel(calls: Sequence[relax.Call]) -> OperatorKernel | None:
-    """The kernel that computes these calls, each on the result of the one before, if there is one."""
+class NoKernel(Exception):  # noqa: N818 - an answer, not an error
+    """Operators that no kernel computes; the message is the reason."""
+
+
+def _has_kernel(calls: Sequence[relax.Call]) -> bool:
+    try:
+        _kernel(calls)
+    except NoKernel:
+        return False
+    return True
+
+
+def _kernel(calls: Sequence[relax.Call]) -> OperatorKernel:
+    """The kernel that computes these calls, each on the result of the one before. Raises NoKernel."""
     if any(not isinstance(call.op, tvm.ir.Op) for call in calls):
-        return None
-    builder = _BUILDERS.get(tuple(call.op.name for call in calls))
-    if builder is None or not isinstance(calls[0].args[0], relax.Var):
-        return None
+        raise NoKernel("it calls a function")
+    names = tuple(call.op.name for call in calls)
+    builder = _BUILDERS.get(names)
+    if builder is None:
+        raise NoKernel(f"there is no Hexagon kernel for {', '.join(names)}")
+    first = calls[0].args[0]
+    if not all(
+        isinstance(each, relax.Var) for each in (first.fields if isinstance(first, relax.Tuple) else [first])
+    ):
+        raise NoKernel(f"{names[0]}: the data are a constant")
     try:
         return builder(*calls)
-    except ValueError:  # a shape or type that the kernel's generator refuses
-        return None
+    except ValueError as reason:  # a shape or type that the kernel's generator refuses
+        raise NoKernel(str(reason)) from None
 
 
 def _requantize(call: relax.Call) -> OperatorKernel:
@@ -117,7 +153,7 @@ def _max_pool(call: relax.Call) -> OperatorKernel:
         or set(attributes["dilation"]) != {1}
         or attributes["ceil_mode"]
     ):
-        raise ValueError("the kernel takes NCHW32c without dilation")
+        raise ValueError("the kernel takes NCHW32c without dilation, its size rounded down")
     data = call.args[0]
     plain = max_pool_primfunc(
         _shape(data),
@@ -139,6 +175,74 @@ def _global_sum(cast: relax.Call, total: relax.Call) -> OperatorKernel:
     return OperatorKernel(sum_pool_primfunc(shape, shape[2:4], data_dtype=_dtype(data)), schedule_depthwise)
 
 
+def _reshape(call: relax.Call) -> OperatorKernel:
+    """Of all operators that keep the order of elements."""
+    data = call.args[0]
+    return OperatorKernel(reshape_primfunc(_shape(data), _shape(call), _dtype(data)), schedule_movement)
+
+
+def _permute(call: relax.Call) -> OperatorKernel:
+    data = call.args[0]
+    axes = attributes_of(call)["axes"]
+    order = range(len(_shape(data)))[::-1] if axes is None else axes
+    return OperatorKernel(permute_primfunc(_shape(data), order, _dtype(data)), schedule_movement)
+
+
+def _pad(call: relax.Call) -> OperatorKernel:
+    data, attributes = call.args[0], attributes_of(call)
+    if attributes["pad_mode"] != "constant":
+        raise ValueError(f"the kernel pads with a constant, not by {attributes['pad_mode']}")
+    widths = attributes["pad_width"]
+    pairs = list(zip(widths[::2], widths[1::2], strict=True))
+    plain = pad_primfunc(_shape(data), pairs, _dtype(data), value=attributes["pad_value"])
+    return OperatorKernel(plain, schedule_movement)
+
+
+def _strided_slice(call: relax.Call) -> OperatorKernel:
+    data, *positions = call.args
+    shape = _shape(data)
+    axes, begin, end, *rest = ([int(each.value) for each in field.fields] for field in positions)
+    steps = rest[0] if rest else [1] * len(axes)
+    taken = [range(extent) for extent in shape]
+    for axis, first, last, step in zip(axes, begin, end, steps, strict=True):
+        taken[axis] = taken[axis][slice(first, last, step)]
+    if not all(taken):
+        raise ValueError("the slice is empty")
+    plain = slice_primfunc(
+        shape,
+        [each[0] for each in taken],
+        tuple(len(each) for each in taken),
+        [each.step for each in taken],
+        _dtype(data),
+    )
+    return OperatorKernel(plain, schedule_movement)
+
+
+def _concat(call: relax.Call) -> OperatorKernel:
+    fields = call.args[0].fields
+    shapes = [_shape(field) for field in fields]
+    axis = attributes_of(call)["axis"]
+    if axis is None:
+        shapes, axis = [(prod(shape),) for shape in shapes], 0
+    return OperatorKernel(
+        concat_primfunc(shapes, axis % len(shapes[0]), _dtype(fields[0])), schedule_movement
+    )
+
+
+def _repeat(call: relax.Call) -> OperatorKernel:
+    data, attributes = call.args[0], attributes_of(call)
+    shape, axis = _shape(data), attributes["axis"]
+    if axis is None:
+        shape, axis = (prod(shape),), 0
+    plain = repeat_primfunc(shape, attributes["repeats"], axis % len(shape), _dtype(data))
+    return OperatorKernel(plain, schedule_movement)
+
+
+def _broadcast(call: relax.Call) -> OperatorKernel:
+    data = call.args[0]
+    return OperatorKernel(broadcast_primfunc(_shape(data), _shape(call), _dtype(data)), schedule_movement)
+
+
 _BUILDERS: dict[tuple[str, ...], Callable[..., OperatorKernel]] = {
     ("bitexact.requantize",): _requantize,
     **{(f"relax.{operator}",): _binary for operator in BINARY},
@@ -147,6 +251,13 @@ _BUILDERS: dict[tuple[str, ...], Callable[..., OperatorKernel]] = {
     ("relax.astype",): _unary,
     ("relax.nn.max_pool2d",): _max_pool,
     ("relax.astype", "relax.sum"): _global_sum,
+    **{(f"relax.{operator}",): _reshape for operator in ("reshape", "flatten", "expand_dims", "squeeze")},
+    ("relax.permute_dims",): _permute,
+    ("relax.nn.pad",): _pad,
+    ("relax.strided_slice",): _strided_slice,
+    ("relax.concat",): _concat,
+    ("relax.repeat",): _repeat,
+    ("relax.broadcast_to",): _broadcast,
 }
 
 

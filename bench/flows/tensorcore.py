@@ -28,7 +28,7 @@ from bench.tuning.records import Record, Records, default_folder
 from kernels.tensorcore.batch_matmul import batch_matmul_primfunc
 from kernels.tensorcore.conv2d import conv2d_primfunc
 from kernels.tensorcore.dense import dense_primfunc
-from kernels.tensorcore.ptx import compile_ptx
+from kernels.tensorcore.ptx import PtxKernel, compile_ptx
 from kernels.tensorcore.schedule import schedule_product
 from kernels.tensorcore.tile import Tile
 from kernels.tensorcore.tiling import Tiling
@@ -116,13 +116,18 @@ class TensorCoreFlow:
 
     def compile(self, kernels: Mapping[str, tvm.tirx.PrimFunc]) -> dict[str, bytes]:
         """Scheduled functions to PTX."""
-        files = {}
-        launches = {}
-        for name, scheduled in kernels.items():
-            launch = compile_ptx(scheduled, name=name).to_dict()
-            files[f"{name}.ptx"] = launch.pop("text").encode()
-            launches[name] = launch
-        return {**files, LAUNCHES: json.dumps(launches, indent=1).encode()}
+        return files_of({name: compile_ptx(scheduled, name=name) for name, scheduled in kernels.items()})
+
+
+def files_of(kernels: Mapping[str, PtxKernel]) -> dict[str, bytes]:
+    """Compiled kernels as a machine of this target takes them: the PTX of each, and all launches."""
+    files = {}
+    launches = {}
+    for name, kernel in kernels.items():
+        launch = kernel.to_dict()
+        files[f"{name}.ptx"] = launch.pop("text").encode()
+        launches[name] = launch
+    return {**files, LAUNCHES: json.dumps(launches, indent=1).encode()}
 
 
 def _instruction(layer: PlainLayer) -> str:

@@ -22,13 +22,24 @@ from bench.passes.lift_kernels import bindings_of
 from bench.passes.plain_layer import PlainLayer
 from bench.passes.vta.between import lift_between, packed_images
 from bench.passes.vta.region import Mark
-from kernels.vta.conv2d import conv2d
-from kernels.vta.dense import dense
-from kernels.vta.tensorir import conv2d_primfunc, dense_primfunc
+from kernels.vta import conv2d, conv2d_transpose, dense
+from kernels.vta.tensorir import conv2d_primfunc, conv2d_transpose_primfunc, dense_primfunc
 from simulators.vta.config import Config
 from simulators.vta.program import Program
 
 T = TypeVar("T")
+
+LAYER_PROGRAMS: Mapping[str, Callable[..., Program]] = {
+    "bitexact.dense": dense,
+    "relax.nn.conv2d": conv2d,
+    "relax.nn.conv2d_transpose": conv2d_transpose,
+}
+LAYER_FUNCTIONS: Mapping[str, Callable[..., tvm.tirx.PrimFunc]] = {
+    "bitexact.dense": dense_primfunc,
+    "relax.nn.conv2d": conv2d_primfunc,
+    "relax.nn.conv2d_transpose": conv2d_transpose_primfunc,
+}
+"""What makes a kernel of each packed tensor operator, from the same description."""
 
 
 class VtaFlow:
@@ -51,7 +62,6 @@ class VtaFlow:
 
     def transform(self, mod: tvm.IRModule) -> Transformed:
         """NCHW{b}n{c}c layouts; each layer with the ALU operators behind it, and those between the layers."""
-        # There is no kernel of a transposed convolution: what is spread out is zeros.
         rewrite = GraphPack(
             mod,
             batch=self._config.batch,
@@ -59,13 +69,12 @@ class VtaFlow:
             start=self._start,
             stop=self._stop,
             grouping="blocks",
-            transposed=False,
         )
         layers = pack_and_lift(
             mod,
             target=self.target,
             rewrite=rewrite,
-            generate=lambda kernel: self._generate(kernel, dense, conv2d),
+            generate=lambda kernel: self._generate(kernel, LAYER_PROGRAMS),
             instruction=_instruction,
             absorb=(alu_chain, alu_chain_alone),
             keep_packed=rewrite.keep_packed,
@@ -86,15 +95,14 @@ class VtaFlow:
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels as plain TensorIR."""
         layers = {
-            kernel.name: self._generate(kernel, dense_primfunc, conv2d_primfunc)
-            for kernel in packed_kernels(transformed)
+            kernel.name: self._generate(kernel, LAYER_FUNCTIONS) for kernel in packed_kernels(transformed)
         }
         return layers | self._operators(transformed, PLAIN)
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
         layers = {
-            kernel.name: self._generate(kernel, dense, conv2d) for kernel in packed_kernels(transformed)
+            kernel.name: self._generate(kernel, LAYER_PROGRAMS) for kernel in packed_kernels(transformed)
         }
         return self.compile(layers | self._operators(transformed, PROGRAMS))
 
@@ -102,15 +110,17 @@ class VtaFlow:
         """Programs to their files."""
         return {f"{name}.vta": program.to_bytes() for name, program in kernels.items()}
 
-    def _generate(self, kernel: PackedKernel, dense: Callable[..., T], conv2d: Callable[..., T]) -> T:
-        """What one of two generators makes of a kernel; both take the same description of it."""
+    def _generate(self, kernel: PackedKernel, generators: Mapping[str, Callable[..., T]]) -> T:
+        """What the generator of a kernel's operator makes of it."""
         data, weight = (parameter.shape for parameter in kernel.parameters[:2])
         options: dict[str, Hashable] = {"epilogue": tuple(epilogue_of(kernel)), "config": self._config}
         if not kernel.is_dense:
             attributes = attributes_of(kernel.operator)
             options |= {name: tuple(attributes[name]) for name in ("strides", "padding")}
             options["groups"] = attributes["groups"]
-        generator = dense if kernel.is_dense else conv2d
+            if "output_padding" in attributes:
+                options["output_padding"] = tuple(attributes["output_padding"])
+        generator = generators[kernel.operator.op.name]
         return cast(T, _generated(generator, (data, weight), tuple(options.items())))
 
     def _operators(self, transformed: Transformed, generators: Generators) -> dict[str, Any]:
@@ -118,8 +128,8 @@ class VtaFlow:
         return {name: self._operator(transformed.mod[name], generators) for name in transformed.operators}
 
     def _operator(self, function: relax.Function, generators: Generators) -> object:
-        generator, data, options = described(function, generators)
-        return _generated(generator, (data,), (*options.items(), ("config", self._config)))
+        generator, shapes, options = described(function, generators)
+        return _generated(generator, shapes, (*options.items(), ("config", self._config)))
 
     def _why_no_program(self, _: str, function: relax.Function) -> str | None:
         try:

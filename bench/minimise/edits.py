@@ -151,7 +151,7 @@ def _rebuilt(
                 value = _with_constants(value, rest)
             if binding.var not in needed or binding.var in inputs:
                 continue
-            value = replaced[binding.var] if binding.var in replaced else value
+            value = replaced.get(binding.var, value)
             value = substitute(value, to)
             if not isinstance(value, relax.Var):
                 if extents is not None and isinstance(value, relax.Call):

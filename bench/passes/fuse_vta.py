@@ -31,7 +31,8 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
         # Plain tensors to blocks of channels.
         "vta_reshape_transpose": r"(nn\.pad )?(reshape )?permute_dims( broadcast_to)?",
         # A layer, up to the int8 data that leave it, or as far as its arithmetic goes.
-        "vta_conv2d": rf"nn\.conv2d(( ({_INTEGER_STEPS}|{_CASTS}))* astype:int8|( ({_INTEGER_STEPS}))*)",
+        "vta_conv2d": r"nn\.conv2d(_transpose)?"
+        rf"(( ({_INTEGER_STEPS}|{_CASTS}))* astype:int8|( ({_INTEGER_STEPS}))*)",
         # Integers to floats.
         "vta_output": r"astype:float32 multiply",
     }.items()

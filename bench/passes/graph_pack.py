@@ -69,8 +69,6 @@ class GraphPack:
     behind it, because VTA stores the low 8 bits of its accumulators, so what leaves it is an int8 tensor.
     ``grouping`` says how many groups kernels have (:data:`bench.passes.vta.grouped.GROUPINGS`): where it is
     fewer than the layer's, the weights of other groups are zeros.
-    ``transposed`` says whether there is a kernel for a transposed convolution; without, it becomes a plain
-    one of data that are spread out with zeros.
     """
 
     def __init__(
@@ -85,7 +83,6 @@ class GraphPack:
         fold: bool = True,
         for_machine: bool = True,
         grouping: str = "any",
-        transposed: bool = True,
     ) -> None:
         for name, factor in (("bfactor", batch), ("cfactor", block)):
             if factor < 1:
@@ -98,7 +95,7 @@ class GraphPack:
         self._weight_bits = weight_bits
         self._for_machine = for_machine
         constants = Constants(fold=fold)
-        self._layers = Layers(batch, block, constants, grouping, transposed)
+        self._layers = Layers(batch, block, constants, grouping)
         self._carried = Carried(constants, for_alu=for_machine)
 
     def __call__(self, packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed | str | None:

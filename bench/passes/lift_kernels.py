@@ -39,7 +39,7 @@ def is_packed_operator(value: relax.Expr) -> bool:
     """Whether an expression is a convolution or dense whose weight is in a packed layout."""
     if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.Op):
         return False
-    if value.op.name == "relax.nn.conv2d":
+    if value.op.name in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):
         return bool(Layout.parse(str(value.attrs.kernel_layout)).factors)
     return value.op.name in (
         "bitexact.conv2d",
@@ -190,12 +190,18 @@ def _tensors(members: Sequence[relax.VarBinding], inside: Container[relax.Var]) 
     """The tensors and constants of more than one element that some bindings read, each once."""
     found: list[relax.Expr] = []
     for member in members:
-        for argument in member.value.args:
+        for argument in leaves_of(member.value.args):
             is_tensor = isinstance(argument, relax.Var) and argument not in inside
             is_array = isinstance(argument, GenericConst) and argument.value.numpy().size > 1
             if (is_tensor or is_array) and not any(argument.same_as(seen) for seen in found):
                 found.append(argument)
     return found
+
+
+def leaves_of(arguments: Sequence[relax.Expr]) -> list[relax.Expr]:
+    """The arguments of a call, the fields of a tuple one by one."""
+    nested = [list(each.fields) if isinstance(each, relax.Tuple) else [each] for each in arguments]
+    return [each for fields in nested for each in fields]
 
 
 def _operand(
@@ -204,6 +210,8 @@ def _operand(
     new: dict[relax.Var, relax.Expr],
 ) -> relax.Expr:
     """An operand as the kernel's body has it: the parameter that stands for it, or its own form."""
+    if isinstance(operand, relax.Tuple):
+        return relax.Tuple([_operand(each, replaced, new) for each in operand.fields])
     for argument, parameter in replaced:
         if argument.same_as(operand):
             return parameter

@@ -72,18 +72,21 @@ def _function(members: Sequence[relax.VarBinding]) -> tuple[relax.Function, list
     parameters: list[relax.Var] = []
     builder = relax.BlockBuilder()
     calls = []
+
+    def parameter_for(operand: relax.Expr) -> relax.Expr:
+        """What stands for an operand within the function."""
+        if isinstance(operand, relax.Tuple):
+            return relax.Tuple([parameter_for(field) for field in operand.fields])
+        if operand in inside or not isinstance(operand, relax.Var | GenericConst):
+            return operand
+        argument = full_rank(operand, rank)
+        parameter = relax.Var(f"argument{len(arguments)}", argument.ty)
+        arguments.append(argument)
+        parameters.append(parameter)
+        return parameter
+
     for member in members:
-        operands: list[relax.Expr] = []
-        for operand in member.value.args:
-            if operand in inside or not isinstance(operand, relax.Var | GenericConst):
-                operands.append(operand)
-                continue
-            argument = full_rank(operand, rank)
-            parameter = relax.Var(f"argument{len(arguments)}", argument.ty)
-            arguments.append(argument)
-            parameters.append(parameter)
-            operands.append(parameter)
-        calls.append((member, operands))
+        calls.append((member, [parameter_for(operand) for operand in member.value.args]))
     new: dict[relax.Expr, relax.Expr] = {}
     with builder.function("kernel", parameters, private=True):
         with builder.dataflow():

@@ -206,7 +206,8 @@ class GraphPacker:
         if isinstance(value, relax.Call):
             result = self._rewrite(self, var, value)
             if isinstance(result, Packed):
-                self.taken[var.name] = result.var.name
+                # A rewrite whose tensor operator is not its last binding has said so itself.
+                self.taken.setdefault(var.name, result.var.name)
                 return self._keep(var, result)
             if result is not None:
                 self.refused[var.name] = result

@@ -3,12 +3,15 @@
 Input channels are padded to a multiple of 4 (one vrmpy sums four products), output channels to 32 (one
 vrmpy has 32 lanes). Data with fewer than 32 channels that is packed here first takes the smaller block. A
 depthwise convolution has the taps of a row side by side (`bench.operators.depthwise`); of other groups,
-those that share a block of 32 channels become one, with zeros between them.
+those that share a block of 32 channels become one, with zeros between them. A transposed convolution is one
+plain one that computes all of its phases (`bench.passes.phases`).
 
 The kernels take signed and unsigned data and weights as they are, and compensate inside.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from tvm import relax
@@ -18,6 +21,7 @@ from bench.operators.convolution import conv2d
 from bench.operators.dense import dense
 from bench.operators.depthwise import depthwise_conv2d, pack_taps
 from bench.passes.packing import GraphPacker, Packed, pack_weight
+from bench.passes.phases import layer_axes, phase_weight, put_together
 from bench.passes.plain_layer import PlainLayer, plain_layer
 from bench.passes.vta.grouped import blocked_groups
 
@@ -31,14 +35,19 @@ def pack_vrmpy(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed 
     layer = plain_layer(call, packer.constants)
     if layer is None:
         return None
-    reason = layer.why_not(data_dtypes=BYTES, weight_dtypes=BYTES, dilated=True, grouped=True)
+    transposed = layer.operator == "conv2d_transpose"
+    reason = layer.why_not(
+        data_dtypes=BYTES, weight_dtypes=BYTES, dilated=True, grouped=not transposed, transposed=True
+    )
     if reason:
         return reason
+    if transposed:
+        return _transposed(packer, var, layer)
     if layer.operator == "dense":
         return _dense(packer, var, layer)
     if is_depthwise(layer):
         return _depthwise(packer, var, layer)
-    return _convolution(packer, var, layer)
+    return _convolution(packer, var.name, layer)
 
 
 def is_depthwise(layer: PlainLayer) -> bool:
@@ -47,7 +56,7 @@ def is_depthwise(layer: PlainLayer) -> bool:
     return layer.operator == "conv2d" and layer.groups == channels == layer.weight_shape[0] > 1
 
 
-def _convolution(packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
+def _convolution(packer: GraphPacker, name: str, layer: PlainLayer) -> Packed:
     weight = layer.weight
     assert weight is not None
     channels = layer.data_shape[1]
@@ -78,7 +87,25 @@ def _convolution(packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Pack
         dilation=layer.dilation,
         groups=groups,
     )
-    return Packed(packer.emit(var.name, convolution), Layout.parse(OUT_LAYOUT), "NCHW", layer.result_shape)
+    return Packed(packer.emit(name, convolution), Layout.parse(OUT_LAYOUT), "NCHW", layer.result_shape)
+
+
+def _transposed(packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
+    """As one convolution that computes all phases (:mod:`bench.passes.phases`)."""
+    assert layer.weight is not None
+    axes = layer_axes(layer)
+    outputs = -(-layer.weight.shape[1] // LANES) * LANES
+    plain = replace(
+        layer,
+        operator="conv2d",
+        weight=phase_weight(layer.weight, axes, dilation=layer.dilation, outputs=outputs),
+        strides=(1, 1),
+        padding=(axes[0].before, axes[1].before, axes[0].after, axes[1].after),
+        dilation=(1, 1),
+    )
+    phases = _convolution(packer, f"{var.name}_phases", plain).var
+    packer.taken[var.name] = phases.name
+    return put_together(packer, var, layer, phases, LANES)
 
 
 def _depthwise(packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:

@@ -88,8 +88,10 @@ def packets_per_count(layers: Sequence[LayerVerdict]) -> float:
 
 
 def details(verdict: Verdict) -> str:
-    """Why a verdict is what it is: reason, mismatch and findings; empty where there is nothing to add."""
+    """Why a verdict is what it is, and on what hardware; empty where there is nothing to add."""
     parts = []
+    if verdict.hardware:
+        parts.append(f"{verdict.target}: ran on {verdict.hardware}, which counts no tensor instructions")
     if verdict.reason:
         parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
     if verdict.mismatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ def table(tunings: Sequence[Tuning]) -> str:
             _ratio(tuning),
             _both(tuning, instructions),
             _both(tuning, traffic),
+            _both(tuning, conflicts, "{:.1%}"),
             len(tuning.wrong),
         ]
         for tuning in tunings
@@ -35,6 +36,7 @@ def table(tunings: Sequence[Tuning]) -> str:
         "best/default",
         "warp/tensor instructions",
         "global bytes/compulsory",
+        "bank conflicts",
         "wrong",
     ]
     alignment = ["left", *["right"] * (len(headers) - 1)]
@@ -50,6 +52,11 @@ def traffic(counters: Mapping[str, int]) -> float:
     """Bytes of global memory over those that must move."""
     moved = counters["global_load_bytes"] + counters["global_store_bytes"]
     return moved / counters["global_compulsory_bytes"]
+
+
+def conflicts(counters: Mapping[str, int]) -> float:
+    """The share of transactions of shared memory that are lost to bank conflicts."""
+    return counters["shared_bank_conflicts"] / counters["shared_transactions"]
 
 
 def failures(tunings: Sequence[Tuning]) -> str:
@@ -89,7 +96,10 @@ def _ratio(tuning: Tuning) -> str:
     return f"{tuning.best.cost / tuning.default.cost:.2f}"
 
 
-def _both(tuning: Tuning, share: Any) -> str:
-    """A share of the default and of the best."""
+def _both(tuning: Tuning, share: Callable[[Mapping[str, int]], float], form: str = "{:.2f}") -> str:
+    """A share of the default and of the best; a GPU counts nothing of what it is made."""
     sides = (tuning.default, tuning.best)
-    return " -> ".join(f"{share(side.counters):.2f}" if side and side.counters else "-" for side in sides)
+    return " -> ".join(
+        form.format(share(side.counters)) if side and "warp_instructions" in side.counters else "-"
+        for side in sides
+    )

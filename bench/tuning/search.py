@@ -15,7 +15,9 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule, meta_schedule
 from tvm.s_tir.meta_schedule.database import Database
 
+from bench.devices.machines import Machine, machine_for
 from bench.tuning import records
+from bench.tuning.evolution import CostEstimate, CostModel, evolution, space_of
 from bench.tuning.layer import TunedLayer
 from bench.tuning.measurement import (
     Builder,
@@ -27,7 +29,7 @@ from bench.tuning.measurement import (
     measure,
 )
 from kernels.tensorcore.default_tiling import default_tiling
-from kernels.tensorcore.design_space import design_space, tiling_of, with_tiling
+from kernels.tensorcore.design_space import tiling_of, with_tiling
 from kernels.tensorcore.product import problem_of
 from kernels.tensorcore.tiling import Tiling
 
@@ -76,34 +78,37 @@ def tune(
     database: Database | Path,
     trials: int = 32,
     seed: int = 0,
+    machine: type[Machine] | None = None,
     build: Compile = compile_candidate,
     progress: Progress = lambda _: None,
 ) -> Tuning:
-    """Measure a layer's default tiling and ``trials`` candidates, and keep all in a database or a folder's.
+    """Measure a layer's default tiling and up to ``trials`` candidates, and keep all in a database.
 
-    Candidates are drawn by MetaSchedule's ReplayFunc from :mod:`kernels.tensorcore.design_space`; the same
-    seed draws the same. Equal layers of later runs take the cheapest record
-    (:class:`bench.flows.tensorcore.TensorCoreFlow`), which is never dearer than the default. ``build``
-    makes the kernel of a scheduled function. Raises ValueError for fewer than one trial or a database that
-    cannot be read.
+    Candidates are bred by MetaSchedule's EvolutionarySearch from :mod:`kernels.tensorcore.design_space`; it
+    ends before ``trials`` where it finds no new ones. The same seed, machine and earlier records give the
+    same. Equal layers of later runs take the cheapest record
+    (:class:`bench.flows.tensorcore.TensorCoreFlow`), which is never dearer than the default. ``database`` is
+    one, or a folder's; ``machine`` runs the candidates (None: the PTX machine); ``build`` makes the kernel of
+    a scheduled function. Raises ValueError for fewer than one trial or a database that cannot be read.
     """
     if trials < 1:
         raise ValueError(f"{trials} trials: at least 1 is needed")
     kept = records.open_database(database) if isinstance(database, Path) else database
     problem = problem_of(layer.function)
     module, target = records.workload(layer.function), records.target()
-    default = _default_trial(layer, kept, build)
+    runs_on = machine or machine_for("tensorcore")
+    default = _default_trial(layer, kept, build, runs_on)
     found: list[Trial] = []
     measurements: dict[str, Measurement] = {}
-    space = meta_schedule.space_generator.ScheduleFn(
-        design_space(problem), sch_rules=[], postprocs=[], mutator_probs={}
-    )
+    estimate = CostEstimate(problem)
+    if default.cost:
+        estimate.learn(default.tiling, default.cost)
     with _without_tvm_intrinsics():
         task = meta_schedule.TuneContext(
             mod=module,
             target=target,
-            space_generator=space,
-            search_strategy=meta_schedule.search_strategy.ReplayFunc(),
+            space_generator=space_of(problem),
+            search_strategy=evolution(),
             task_name=layer.name,
             # MetaSchedule takes -1 for no seed, and its generator has none of 0.
             rand_state=seed + 1,
@@ -117,11 +122,12 @@ def tune(
             max_trials_global=trials,
             num_trials_per_iter=min(trials, CANDIDATES_AT_A_TIME),
             builder=Builder(Path(folder), build),
-            runner=Runner(layer, measurements),
+            runner=Runner(layer, measurements, runs_on),
             database=kept,
-            cost_model=meta_schedule.cost_model.RandomModel(),
+            cost_model=CostModel(estimate),
             measure_callbacks=[
                 meta_schedule.measure_callback.AddToDatabase(),
+                meta_schedule.measure_callback.UpdateCostModel(),
                 _Collect(found, measurements, progress),
             ],
             task_scheduler=meta_schedule.task_scheduler.RoundRobin(),
@@ -146,14 +152,14 @@ def _without_tvm_intrinsics() -> Iterator[None]:
         del sys.modules[name]
 
 
-def _default_trial(layer: TunedLayer, database: Database, build: Compile) -> Trial:
+def _default_trial(layer: TunedLayer, database: Database, build: Compile, machine: type[Machine]) -> Trial:
     """Measure the default, and keep it as a record like the others."""
     problem = problem_of(layer.function)
     tiling = default_tiling(problem)
     module = records.workload(layer.function)
     schedule = Schedule(module)
     with_tiling(schedule, problem, tiling)
-    trial = _trial(tiling, measure(build(schedule.mod["main"]), layer))
+    trial = _trial(tiling, measure(build(schedule.mod["main"]), layer, machine=machine))
     if trial.cost is not None and not database.has_workload(module):
         database.commit_tuning_record(
             meta_schedule.database.TuningRecord(

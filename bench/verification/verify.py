@@ -14,8 +14,10 @@ from bench.artifact import Artifact
 from bench.compare.mismatch import find_array_mismatch
 from bench.compare.smallest import SmallestOperands, shrink
 from bench.compare.verdict import LayerVerdict, Verdict
+from bench.devices import counters
 from bench.devices.failure import DeviceFailure
 from bench.devices.kernel_process import KernelProcess
+from bench.devices.names import check_target
 from bench.flows.flow import Flow, flow_for
 from bench.lowering import BuildError
 from bench.trace import Trace
@@ -24,7 +26,7 @@ from bench.verification.kernel import Kernel, kernel_of
 from bench.verification.reference import Reference, reference_of
 from simulators.report import Report
 
-DEVICES = ("sim",)
+DEVICES = ("sim", "cuda")
 KERNEL = "kernel"
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "tensorcore": ("wmma.mma", "mma"),
@@ -48,7 +50,7 @@ def verify(
     timeout: float = DEFAULT_TIMEOUT,
     trace: Trace | None = None,
 ) -> Verdict:
-    """Compile a kernel for ``target``, run it on the target's machine, and compare it with a reference.
+    """Compile a kernel for ``target``, run it on ``device`` (sim, cuda), and compare it with a reference.
 
     ``kernel`` is a scheduled PrimFunc, an IRModule with one, an s_tir Schedule, a VTA program, or a function
     that schedules ``block``; its last parameter is the result. ``reference`` is a NumPy function of the
@@ -62,6 +64,7 @@ def verify(
     flow = flow_for(target)
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r} for verify: one of {', '.join(DEVICES)}")
+    check_target(device, target)
     if instruction is not None and instruction not in INSTRUCTIONS[target]:
         valid = ", ".join(INSTRUCTIONS[target])
         raise ValueError(f"unknown instruction {instruction!r} of {target}: one of {valid}")
@@ -79,7 +82,8 @@ def verify(
         files = compile_kernel(flow, taken.code)
         trace.artifact = Artifact(target, taken.inputs, (taken.output,), (KERNEL,), b"", files)
         trace.expected = expected_of(operands)
-        with KernelProcess(target, files, seconds=timeout) as process:
+        with KernelProcess(target, files, device=device, seconds=timeout) as process:
+            verdict.hardware = process.hardware
             output = np.zeros(taken.output.shape, taken.output.dtype)
             report = process.call(KERNEL, operands, output)
             judge(verdict, taken, (output, trace.expected), report, instruction=instruction)
@@ -139,9 +143,8 @@ def judge(
     output, expected = results
     verdict.counters, verdict.findings = report.counters, report.findings
     verdict.mismatch = find_array_mismatch(kernel.output.name, output, expected)
-    executed = report.counters.get("tensor_instructions", 0)
     shapes = " ".join(f"{spec.name} {spec.dtype}{list(spec.shape)}" for spec in kernel.tensors)
-    layer = LayerVerdict(kernel.name, "kernel", shapes, instruction, count=executed)
+    layer = LayerVerdict(kernel.name, "kernel", shapes, instruction, count=counters.executed(report.counters))
     layer.verdict = "mismatch" if verdict.mismatch else "exact"
     verdict.layers = [layer]
     if verdict.mismatch:
@@ -154,6 +157,6 @@ def judge(
             "build-error",
             "the reference is zero everywhere: nothing was tested",
         )
-    elif instruction and not executed:
+    elif instruction and counters.none_used(report.counters):
         verdict.verdict = "build-error"
         verdict.reason = f"the kernel executed no {instruction}: its schedule fell back to other code"

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import tvm
+import tvm_ffi
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from kernels.hexagon.machine_code import find_vrmpy
+from kernels.hexagon.object_cache import kept_or_built
 from kernels.hexagon.toolchain import RUNTIME, compile_c, link
 
 ARCHITECTURES = (66, 67, 68, 69, 71, 73, 75)  # HVX of 128 bytes, as TVM's LLVM and the C compiler know them
@@ -59,24 +61,42 @@ def _asks_for_vrmpy(function: PrimFunc) -> bool:
     return "llvm.hexagon.V6.vrmpy" in function.script()
 
 
-def compile_object(functions: Mapping[str, Kernel], *, architecture: int = 67) -> bytes:
-    """Compile the functions to one object with TVM's LLVM, each exported as `__tvm_ffi_NAME`.
+def compile_object(name: str, kernel: Kernel, *, architecture: int = 67) -> bytes:
+    """Compile a function to an object with TVM's LLVM, exported as `__tvm_ffi_NAME`.
 
-    Raises ValueError for names that are no C identifiers, for anything but one PrimFunc each, and for an
-    unknown architecture; BuildError where a schedule asks for vrmpy and the object holds none.
+    Objects are kept (`kernels.hexagon.object_cache`) under the function, the target and the compiler, so the
+    same function is compiled once. Raises ValueError for a name that is no C identifier, for anything but one
+    PrimFunc, and for an unknown architecture; BuildError where the schedule asks for vrmpy and the object
+    holds none.
     """
-    if not functions:
-        raise ValueError("no functions to compile")
-    module = {name: _single_function(name, kernel) for name, kernel in functions.items()}
-    executable = tvm.compile(tvm.IRModule(module), target=hexagon_target(architecture))
-    with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
-        path = Path(directory) / "functions.o"
-        executable.mod.write_to_file(str(path))
-        built = path.read_bytes()
-    wanting = [name for name, function in module.items() if _asks_for_vrmpy(function)]
-    if wanting and not find_vrmpy(built):
-        raise BuildError(f"LLVM's object holds no vrmpy, although {', '.join(wanting)} ask for it")
+    function = _single_function(name, kernel)
+    target = hexagon_target(architecture)
+
+    def build() -> bytes:
+        executable = tvm.compile(tvm.IRModule({name: function}), target=target)
+        with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+            path = Path(directory) / "function.o"
+            executable.mod.write_to_file(str(path))
+            return path.read_bytes()
+
+    built = kept_or_built([*_compiler(), str(target), name, tvm.ir.save_json(function)], build)
+    if _asks_for_vrmpy(function) and not find_vrmpy(built):
+        raise BuildError(f"LLVM's object holds no vrmpy, although {name} asks for it")
     return built
+
+
+def _compiler() -> list[str]:
+    """Everything that tells TVM's compiler, as it is now, from another: versions, files and options.
+
+    Files count by their size and time, for a TVM that was built anew under the same version.
+    """
+    packages = [f"TVM {tvm.__version__}", f"TVM FFI {tvm_ffi.__version__}"]
+    llvm = f"LLVM {tvm.target.codegen.llvm_version_major(allow_none=True)}"
+    libraries = sorted(Path(tvm.__file__).parent.glob("lib/*compiler*"))
+    files = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in libraries]
+    context = tvm.transform.PassContext.current()
+    options = f"{context.opt_level} {context.config} {context.required_pass} {context.disabled_pass}"
+    return [*packages, llvm, *files, options]
 
 
 def link_server(objects: Sequence[bytes], names: Sequence[str], *, architecture: int = 67) -> bytes:
@@ -98,9 +118,10 @@ def build_elf(functions: Mapping[str, Kernel], *, architecture: int = 67) -> byt
     Every function takes tensors only, on the CPU device, contiguous. A name is a C identifier. The client is
     `simulators.hvx.qemu.FunctionServer`. Raises as `compile_object` does, and toolchain.ToolchainError.
     """
-    return link_server(
-        [compile_object(functions, architecture=architecture)], list(functions), architecture=architecture
-    )
+    if not functions:
+        raise ValueError("no functions to compile")
+    objects = [compile_object(name, kernel, architecture=architecture) for name, kernel in functions.items()]
+    return link_server(objects, list(functions), architecture=architecture)
 
 
 def probe_elf(architecture: int) -> bytes:

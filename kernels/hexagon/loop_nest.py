@@ -23,7 +23,7 @@ from tvm.tirx.script import builder as T  # noqa: N812
 VECTOR_BYTES = 128
 WORDS = 32  # of a vector
 
-_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
+_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4}
 
 
 def round_up(number: int, multiple: int) -> int:

@@ -21,6 +21,16 @@ from kernels.hexagon.elementwise import (
     unary_primfunc,
 )
 from kernels.hexagon.max_pool import max_pool_primfunc, schedule_max_pool
+from kernels.hexagon.movement import (
+    broadcast_primfunc,
+    concat_primfunc,
+    pad_primfunc,
+    permute_primfunc,
+    repeat_primfunc,
+    reshape_primfunc,
+    schedule_movement,
+    slice_primfunc,
+)
 from kernels.hexagon.requantize import requantize_primfunc, schedule_requantize
 
 
@@ -106,5 +116,22 @@ OPERATORS: tuple[Operator, ...] = (
         ("data: int8, uint8 or int32, NCHW32c", "out: the same"),
         max_pool_primfunc,
         schedule_max_pool,
+    ),
+    *(
+        Operator(
+            operators,
+            ("data: int8, uint8, int16, int32, int64 or float32, any layout", "out: the same type"),
+            primfunc,
+            schedule_movement,
+        )
+        for operators, primfunc in (
+            (("reshape", "flatten", "expand_dims", "squeeze"), reshape_primfunc),
+            (("permute_dims",), permute_primfunc),
+            (("pad with a constant",), pad_primfunc),
+            (("strided_slice",), slice_primfunc),
+            (("concat",), concat_primfunc),
+            (("repeat",), repeat_primfunc),
+            (("broadcast_to",), broadcast_primfunc),
+        )
     ),
 )

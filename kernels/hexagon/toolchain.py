@@ -1,9 +1,7 @@
 """The C compiler and linker for Hexagon: ziglang from pip, or clang and lld where those are present."""
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+from kernels.hexagon.object_cache import kept_or_built
 
 RUNTIME = Path(__file__).parent / "runtime"
 INSTALL = "python -m pip install ziglang (or apt-get install clang lld)"
@@ -61,43 +61,24 @@ def _run(command: Sequence[str]) -> None:
         raise ToolchainError(f"{' '.join(command)} failed with {done.returncode}:\n{done.stderr[-4000:]}")
 
 
-def _cache_directory() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "bitexact" / "hexagon"
-
-
 def compile_c(source: str, *, architecture: int = 67) -> bytes:
     """Compile freestanding C (it may include "server.h") to a Hexagon object with HVX of 128 bytes.
 
-    Objects are kept in the user's cache directory (`$XDG_CACHE_HOME/bitexact`, else `~/.cache/bitexact`)
-    under a hash of the source, the header, the flags and the compiler; a cache that cannot be written is
-    done without. Raises ToolchainError with the compiler's messages.
+    Objects are kept (`kernels.hexagon.object_cache`) under the source, the header, the flags and the
+    compiler. Raises ToolchainError with the compiler's messages.
     """
     identity, compiler, _ = _tools()
     flags = (*_architecture_flags(architecture), *_C_FLAGS)
+
+    def build() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+            c_file, object_file = Path(directory) / "source.c", Path(directory) / "source.o"
+            c_file.write_text(source)
+            _run([*compiler, *flags, f"-I{RUNTIME}", "-c", str(c_file), "-o", str(object_file)])
+            return object_file.read_bytes()
+
     header = (RUNTIME / "server.h").read_text()
-    key = hashlib.sha256("\0".join([identity, *compiler[-2:], *flags, header, source]).encode()).hexdigest()
-    kept = _cache_directory() / f"{key}.o"
-    if kept.is_file():
-        return kept.read_bytes()
-    with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
-        c_file, object_file = Path(directory) / "source.c", Path(directory) / "source.o"
-        c_file.write_text(source)
-        _run([*compiler, *flags, f"-I{RUNTIME}", "-c", str(c_file), "-o", str(object_file)])
-        built = object_file.read_bytes()
-    _keep(kept, built)
-    return built
-
-
-def _keep(path: Path, content: bytes) -> None:
-    """Write a cache entry so that other processes see all of it or nothing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
-    except OSError:
-        return  # A cache only saves time.
+    return kept_or_built([identity, *compiler[-2:], *flags, header, source], build)
 
 
 def link(objects: Sequence[bytes]) -> bytes:

@@ -58,6 +58,12 @@ class Problem:
         return height, width
 
     @property
+    def tensor_instructions(self) -> int:
+        """Tensor instructions that multiply all tiles."""
+        e = self.extents
+        return e.height * e.width * e.rows * e.columns * e.steps * e.kernel[0] * e.kernel[1]
+
+    @property
     def result_bytes(self) -> float:
         """Bytes of the output."""
         e, tile = self.extents, self.tile

@@ -79,10 +79,11 @@ def choose_tile(layer: Pooling, extra: Extra, config: Config, *, windows: bool) 
     raise AssertionError("the smallest tile fits, and is among those tried")
 
 
-def _order(layer: Pooling) -> Callable[[Tile], tuple[int, int]]:
-    def order(tile: Tile) -> tuple[int, int]:
+def _order(layer: Pooling) -> Callable[[Tile], tuple[int, ...]]:
+    def order(tile: Tile) -> tuple[int, ...]:
         tall, wide = pieces(layer.rows.out, tile.rows), pieces(layer.columns.out, tile.columns)
         area = layer.rows.covered(tile.rows) * tall * layer.columns.covered(tile.columns) * wide
-        return area, pieces(layer.channels, tile.channels) * tall * wide
+        # Of as many tiles those of long rows, which are few transfers.
+        return area, pieces(layer.channels, tile.channels) * tall * wide, wide, tall
 
     return order

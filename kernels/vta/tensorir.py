@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from tvm import te, tirx, topi
 
 from kernels.vta.epilogue import Epilogue, Step, residuals_of, steps_of, tensors_of
-from kernels.vta.layers import Convolution, Pooling, Product
+from kernels.vta.layers import Axis, Convolution, Pooling, Product, TransposedAxis, check_data
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import AluOpcode
+
+LOWEST = -(2**7)
+"""What no int8 is below."""
+UNCHANGED: Epilogue = (("max", LOWEST),)
+"""A step that changes no int8: some backends store what the ALU has written last, not what was loaded."""
 
 
 def conv2d_primfunc(
@@ -29,6 +34,8 @@ def conv2d_primfunc(
     """Describe the layer of `kernels.vta.conv2d.conv2d` with the same arguments and errors."""
     layer = Convolution.of(data_shape, weight_shape, strides, padding, config, groups=groups)
     rows, columns, c = layer.rows, layer.columns, layer.block
+    assert isinstance(rows, Axis)
+    assert isinstance(columns, Axis)
     data = te.placeholder(tuple(data_shape), "int8", "data")
     weight = te.placeholder(tuple(weight_shape), "int8", "weight")
     padded = topi.nn.pad(
@@ -54,6 +61,62 @@ def conv2d_primfunc(
         ),
         name="acc",
     )
+    return _with_epilogue([data, weight], acc, steps_of(epilogue), config)
+
+
+def conv2d_transpose_primfunc(
+    data_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    output_padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+    epilogue: Epilogue = (),
+    config: Config = PYNQ,
+) -> tirx.PrimFunc:
+    """Describe the layer of `kernels.vta.conv2d_transpose` with the same arguments and errors.
+
+    A result is computed from its own phase of the kernel (`kernels.vta.layers.TransposedAxis`).
+    """
+    layer = Convolution.transposed(
+        data_shape, weight_shape, strides, padding, output_padding, config, groups=groups
+    )
+    axes = layer.rows, layer.columns
+    assert isinstance(axes[0], TransposedAxis)
+    assert isinstance(axes[1], TransposedAxis)
+    data = te.placeholder(tuple(data_shape), "int8", "data")
+    weight = te.placeholder(tuple(weight_shape), "int8", "weight")
+    before, after = ([each.zeros[side] for each in axes] for side in (0, 1))
+    padded = topi.nn.pad(data, (0, 0, *before, 0, 0), (0, 0, *after, 0, 0), name="padded")
+    ci, ky, kx, i = (
+        te.reduce_axis((0, extent), name)
+        for extent, name in (
+            (layer.inputs, "ci"),
+            (axes[0].taps, "ky"),
+            (axes[1].taps, "kx"),
+            (layer.block, "i"),
+        )
+    )
+
+    def product(*index: tirx.Var) -> tirx.Expr:
+        n, co, y, x, b, o = index
+        places = [
+            (
+                (result + axis.before) // axis.stride - tap + axis.zeros[0],
+                (result + axis.before) % axis.stride + tap * axis.stride,
+            )
+            for axis, result, tap in zip(axes, (y, x), (ky, kx), strict=True)
+        ]
+        (row, upper), (column, left) = places
+        own, out = (co * layer.inputs + ci, 0) if layer.groups > 1 else (ci, co)
+        pixel = padded[n, own, row, column, b, i].astype("int32")
+        term = pixel * weight[own, out, upper, left, o, i].astype("int32")
+        met = tirx.all(upper < axes[0].kernel, left < axes[1].kernel)
+        return te.sum(te.if_then_else(met, term, tirx.const(0, "int32")), axis=[ci, ky, kx, i])
+
+    shape = (layer.batches, layer.outputs, axes[0].out, axes[1].out, layer.batch, layer.block)
+    acc = te.compute(shape, product, name="acc")
     return _with_epilogue([data, weight], acc, steps_of(epilogue), config)
 
 
@@ -93,25 +156,10 @@ def pool2d_primfunc(
     layer = Pooling.of(data_shape, kind, window, strides, padding, config)
     rows, columns = layer.rows, layer.columns
     data = te.placeholder(tuple(data_shape), "int8", "data")
-    zero = 0 if kind == "sum" else -(2**7)
+    zero = 0 if kind == "sum" else LOWEST
     height, width = (each.before + each.size + each.after for each in (rows, columns))
 
-    def widened(n: tirx.Var, co: tirx.Var, y: tirx.Var, x: tirx.Var, *rest: tirx.Var) -> tirx.Expr:
-        inside = data[(n, co, y - rows.before, x - columns.before, *rest)].astype("int32")
-        if not any(padding):
-            return inside
-        return te.if_then_else(
-            tirx.all(
-                y >= rows.before,
-                y < rows.before + rows.size,
-                x >= columns.before,
-                x < columns.before + columns.size,
-            ),
-            inside,
-            tirx.const(zero, "int32"),
-        )
-
-    padded = te.compute((*data_shape[:2], height, width, *data_shape[4:]), widened, name="padded")
+    padded = _widened_within(data, (rows.before, columns.before), (height, width), zero, name="padded")
     ky, kx = te.reduce_axis((0, rows.kernel), "ky"), te.reduce_axis((0, columns.kernel), "kx")
     reduce = te.sum if kind == "sum" else te.max
     acc = te.compute(
@@ -124,6 +172,22 @@ def pool2d_primfunc(
     return _with_epilogue([data], acc, steps_of(epilogue), config)
 
 
+def pad_primfunc(
+    data_shape: Sequence[int], *, padding: tuple[int, int, int, int], value: int = 0, config: Config = PYNQ
+) -> tirx.PrimFunc:
+    """Describe the layer of `kernels.vta.pad.pad` with the same arguments and errors."""
+    check_data(data_shape, config)
+    if len(padding) != 4 or min(padding) < 0:
+        raise ValueError(f"padding {padding} is not (top, left, bottom, right), none of them negative")
+    if not LOWEST <= value <= -LOWEST - 1:
+        raise ValueError(f"padding with {value}, which is no int8")
+    top, left, bottom, right = padding
+    data = te.placeholder(tuple(data_shape), "int8", "data")
+    extents = data_shape[2] + top + bottom, data_shape[3] + left + right
+    acc = _widened_within(data, (top, left), extents, value, name="acc")
+    return _with_epilogue([data], acc, steps_of(UNCHANGED), config)
+
+
 def elementwise_primfunc(
     data_shape: Sequence[int], *, epilogue: Epilogue, config: Config = PYNQ
 ) -> tirx.PrimFunc:
@@ -132,6 +196,24 @@ def elementwise_primfunc(
     data = te.placeholder(tuple(data_shape), "int8", "data")
     acc = te.compute(tuple(data_shape), lambda *index: data[index].astype("int32"), name="acc")
     return _with_epilogue([data], acc, steps_of(epilogue), config)
+
+
+def _widened_within(
+    data: te.Tensor, before: tuple[int, int], extents: tuple[int, int], value: int, *, name: str
+) -> te.Tensor:
+    """Widen int8 images to int32 in the middle of larger ones, that have a number everywhere else."""
+    top, left = before
+    height, width = (int(size) for size in data.shape[2:4])
+    shape = (*data.shape[:2], *extents, *data.shape[4:])
+
+    def widened(n: tirx.Var, co: tirx.Var, y: tirx.Var, x: tirx.Var, *rest: tirx.Var) -> tirx.Expr:
+        inside = data[(n, co, y - top, x - left, *rest)].astype("int32")
+        if extents == (height, width):
+            return inside
+        where = tirx.all(y >= top, y < top + height, x >= left, x < left + width)
+        return te.if_then_else(where, inside, tirx.const(value, "int32"))
+
+    return te.compute(shape, widened, name=name)
 
 
 def _with_epilogue(

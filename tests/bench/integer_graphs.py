@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 from bench.operators import requantize
+from bench.pytest_plugin import case_id
 
 MULTIPLIER = 1 << 30
 
@@ -27,11 +28,20 @@ class ConvCase:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
-    def __str__(self) -> str:
-        return (
-            f"{self.batch}x{self.inputs}x{self.size}x{self.size}-{self.outputs}x{self.kernel}x{self.kernel}"
-            f"-s{self.strides[0]}{self.strides[1]}-p{''.join(map(str, self.padding))}"
-            f"-d{self.dilation[0]}-g{self.groups}"
+    def identifier(self, target: str, *dtypes: str) -> str:
+        """The case as its test is called; ``dtypes`` are those of data and weights."""
+        return case_id(
+            target,
+            "conv2d",
+            dtypes=dtypes,
+            shapes=(
+                (self.batch, self.inputs, self.size, self.size),
+                (self.outputs, self.inputs // self.groups, self.kernel, self.kernel),
+            ),
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
 

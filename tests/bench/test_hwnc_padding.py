@@ -127,8 +127,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["int4", "uint4"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+FOUR_BIT = {
+    case.identifier("tensorcore", dtype, dtype): (case, dtype)
+    for dtype in ("int4", "uint4")
+    for case in CASES
+}
+
+
+@pytest.mark.parametrize(("case", "dtype"), FOUR_BIT.values(), ids=FOUR_BIT)
 def test_four_bit_convolutions_keep_their_values(case: ConvCase, dtype: str) -> None:
     transformed = check(four_bit_convolution(case, dtype=dtype))
     element = {"int4": "s4", "uint4": "u4"}[dtype]

@@ -10,6 +10,7 @@ from bench.flows.tensorcore import TensorCoreFlow
 from bench.flows.transformed import Transformed
 from bench.reports.table import mismatch_text
 from tests.bench.integer_graphs import ConvCase, convolution, dense, full_range
+from tests.bench.test_graph_pack import Graph, graph
 
 CASE = ConvCase(batch=9, inputs=5, outputs=35, strides=(2, 1), padding=(0, 1, 2, 2))
 LAYOUTS = {
@@ -62,6 +63,19 @@ def test_one_wrong_element_is_located(target: str) -> None:
         "H": "1 (1 of 3)",
         "W": "4 (1 of 7)",
     }
+
+
+@pytest.mark.parametrize("target", LAYOUTS)
+def test_the_differing_elements_are_kept_by_logical_coordinate(target: str) -> None:
+    mismatch, _ = located(target)
+    difference = mismatch.difference
+    assert difference is not None
+    assert (difference.axes, difference.logical) == (tuple("NCHW"), (9, 35, 3, 7))
+    np.testing.assert_array_equal(np.argwhere(difference.differs()), [[8, 33, 1, 4]])
+    window = difference.window
+    row, column = 1 - window.corner[2], 4 - window.corner[3]
+    assert window.device[row][column] == mismatch.device
+    assert window.reference[row][column] == mismatch.reference
 
 
 @pytest.mark.parametrize("target", LAYOUTS)
@@ -124,6 +138,27 @@ def test_a_dense_layer_has_its_operands() -> None:
     assert mismatch.operands is not None
     assert mismatch.operands.data == data[8].tolist()
     assert mismatch.operands.accumulator == mismatch.reference
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_transposed_convolution_has_its_operands(groups: int) -> None:
+    def build(g: Graph, data):  # type: ignore[no-untyped-def]
+        options = {"strides": (2, 3), "padding": (1, 0, 0, 1), "output_padding": (1, 2), "groups": groups}
+        return g.int8(g.transposed(data, 20, **options))
+
+    module, data = graph(build, (2, 6, 3, 4)), full_range(np.random.default_rng(5), (2, 6, 3, 4), "int8")
+    transformed = unfused(module, "vta")
+    accumulators = evaluate_all(module, data)["transposed"]
+    reference = evaluate_all(transformed.mod, data)
+    name = transformed.report[0].result
+    for row, column in np.ndindex(accumulators.shape[2:]):
+        device = {key: value.copy() for key, value in reference.items()}
+        device[name][1, 1, row, column, 0, 3] ^= 1
+        mismatch = find_device_mismatch(transformed, device, reference)
+        assert mismatch is not None
+        assert mismatch.operands is not None
+        assert mismatch.coordinate == {"N": 1, "C": 19, "H": row, "W": column}
+        assert mismatch.operands.accumulator == accumulators[1, 19, row, column]
 
 
 @pytest.mark.parametrize("target", LAYOUTS)

@@ -43,8 +43,14 @@ def check(target, module, data):  # type: ignore[no-untyped-def]
     return transformed
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+CONVOLUTIONS = {
+    case.identifier(target, options(target)["data_dtype"], "int8"): (target, case)
+    for target in TARGETS
+    for case in CASES
+}
+
+
+@pytest.mark.parametrize(("target", "case"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolutions_keep_their_values(target: str, case: ConvCase) -> None:
     module = convolution(case, **options(target))
     shape = (case.batch, case.inputs, case.size, case.size)

@@ -51,7 +51,7 @@ def test_wrong_inputs_are_an_error() -> None:
     ("target", "device", "message"),
     [
         ("gpu", "sim", "unknown target 'gpu': one of tensorcore, hexagon, vta"),
-        ("vta", "board", "unknown device 'board': one of host, sim, rpc://HOST:PORT"),
+        ("vta", "board", "unknown device 'board': one of host, sim, cuda, rpc://HOST:PORT"),
         ("vta", "rpc://nowhere", "unknown device 'rpc://nowhere'"),
         ("vta", "rpc://host:port", "unknown device 'rpc://host:port'"),
     ],
@@ -143,10 +143,12 @@ class TestJudgement:
     def test_an_error_that_the_machine_found_is_a_hazard(self) -> None:
         verdict = self.judged(findings=[Finding("race", "error", "line 7", "two threads")])
         assert (verdict.verdict, len(verdict.findings)) == ("hazard", 1)
+        assert verdict.layers[0].errors == 1
 
     def test_a_warning_is_shown_and_changes_nothing(self) -> None:
         verdict = self.judged(findings=[Finding("lossy-store", "warning", "instruction 3", "200 became -56")])
         assert (verdict.verdict, len(verdict.findings)) == ("exact", 1)
+        assert verdict.layers[0].errors == 0
 
     @pytest.mark.parametrize("counters", [{"dense_kernel": {"tensor_instructions": 0}}, {"other": {}}])
     def test_a_kernel_without_its_instruction_is_no_proof(self, counters: dict[str, dict[str, int]]) -> None:

@@ -14,6 +14,7 @@ from bench.cli import main
 from bench.compare.smallest import shrink
 from bench.devices.failure import DeviceFailure
 from bench.devices.kernel_process import KernelProcess
+from bench.pytest_plugin.fixture import Bitexact
 from bench.verification.inputs import draw
 from bench.verification.kernel import kernel_of
 from kernels.hexagon.dense import dense_primfunc as hexagon_dense
@@ -21,7 +22,6 @@ from kernels.hexagon.dense import schedule_dense as schedule_hexagon
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
 from kernels.vta.dense import dense as vta_dense
 from kernels.vta.tensorir import dense_primfunc as vta_plain
-from simulators.hvx import qemu
 
 EPILOGUE = [("shr", 8), ("min", 127), ("max", -128)]
 BLOCK = dense_primfunc((64, 128), units=64)
@@ -60,19 +60,16 @@ def test_a_kernel_in_any_form_is_exact(form: str) -> None:
     assert verdict.tensor_instructions == (64 // 8) * (64 // 32) * (128 // 16)
 
 
-def test_hexagon_kernels_are_verified() -> None:
-    if qemu.available():
-        pytest.skip(str(qemu.available()))
-    verdict = bench.verify(schedule_hexagon(HEXAGON_BLOCK), HEXAGON_BLOCK, "hexagon", instruction="vrmpy")
-    assert verdict.exact
+def test_hexagon_kernels_are_verified(bitexact: Bitexact) -> None:
+    kernel = schedule_hexagon(HEXAGON_BLOCK)
+    verdict = bitexact.verify(kernel, HEXAGON_BLOCK, "hexagon", instruction="vrmpy")
     assert verdict.tensor_instructions >= 64 * 2 * 32
 
 
-def test_vta_programs_are_verified() -> None:
+def test_vta_programs_are_verified(bitexact: Bitexact) -> None:
     program = vta_dense(*VTA_SHAPES, epilogue=EPILOGUE)
     reference = vta_plain(*VTA_SHAPES, epilogue=EPILOGUE)
-    verdict = bench.verify(program, reference, "vta", instruction="GEMM")
-    assert verdict.exact
+    verdict = bitexact.verify(program, reference, "vta", instruction="GEMM")
     assert verdict.tensor_instructions == 64 * 4 * 8
 
 

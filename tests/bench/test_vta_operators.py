@@ -9,13 +9,15 @@ from tvm import relax
 
 import bench
 from bench.compare.verdict import Verdict
+from bench.devices.execution import execute
+from bench.devices.here import execute_here
 from bench.evaluate import evaluate
 from bench.evaluate.instructions import vta
 from bench.flows.transformed import Transformed
 from bench.passes.lift_kernels import bindings_of
 from simulators.vta.config import Config
 from tests.bench.integer_graphs import full_range
-from tests.bench.test_graph_pack import Graph, graph
+from tests.bench.test_graph_pack import Graph, graph, upsampled
 from tests.bench.test_graph_pack_residual import layer, wide
 
 SHAPE = (2, 5, 7, 6)
@@ -34,7 +36,9 @@ def on_host(mod: tvm.IRModule) -> set[str]:
 def run(build, device: str = "sim", **options) -> tuple[Verdict, Transformed]:  # type: ignore[no-untyped-def]
     module = graph(build, SHAPE)
     data = full_range(np.random.default_rng(4), SHAPE, "int8")
-    verdict = bench.run(module, data, "vta", device, **options)
+    # A device's process takes longer to start than these graphs to run.
+    executor = execute_here if device == "sim" else execute
+    verdict = bench.run(module, data, "vta", device, executor=executor, **options)
     assert (verdict.verdict, verdict.reason) == ("exact", None)
     transformed = bench.transform(module, "vta", **options)
     # The verdict does not look into kernels: the models of the ALU make the same of them.
@@ -91,7 +95,51 @@ def of_many_readers(g: Graph, data):  # type: ignore[no-untyped-def]
     return layer(g, g.emit("joined_int8", relax.op.astype(joined, "int8")), "last")
 
 
+def enlarged(g: Graph, data):  # type: ignore[no-untyped-def]
+    """Rows repeated, columns repeated, then both at once."""
+    inner = g.emit("rows", relax.op.repeat(layer(g, data, "first"), 2, axis=2))
+    inner = g.emit("columns", relax.op.repeat(inner, 3, axis=3))
+    return layer(g, upsampled(g, inner), "last")
+
+
+def joined(g: Graph, data):  # type: ignore[no-untyped-def]
+    """Parts whose last block is not full, one of them twice; behind it a pooling, and rows joined."""
+    one, two = layer(g, data, "first"), layer(g, data, "second")
+    both = g.emit("both", relax.op.concat([one, two, one], axis=1))
+    pool = g.emit("pool", relax.op.nn.max_pool2d(both, (2, 2)))
+    tall = g.emit("tall", relax.op.concat([pool, pool], axis=2))
+    return layer(g, tall, "last")
+
+
+def joined_and_dense(g: Graph, data):  # type: ignore[no-untyped-def]
+    """Features side by side, without height and width."""
+    inner = layer(g, data, "first")
+    features = [
+        g.int8(g.emit(name, relax.op.sum(wide(g, each), axis=[2, 3])), f"{name}_int8")
+        for name, each in (("small", inner), ("large", layer(g, inner, "second")))
+    ]
+    return g.int8(g.dense(g.emit("both", relax.op.concat(features, axis=1)), 7), "end")
+
+
+def padded(g: Graph, data):  # type: ignore[no-untyped-def]
+    """With zeros, then with another number."""
+    inner = g.emit("zeros", relax.op.nn.pad(layer(g, data, "first"), [0, 0, 0, 0, 1, 2, 0, 3]))
+    around = [0, 0, 0, 0, 2, 0, 1, 1]
+    return layer(g, g.emit("sevens", relax.op.nn.pad(inner, around, pad_value=-7)), "last")
+
+
+def moved(g: Graph, data):  # type: ignore[no-untyped-def]
+    """All of the moves."""
+    inner = g.emit("rows", relax.op.repeat(layer(g, data, "first"), 2, axis=2))
+    inner = g.emit("around", relax.op.nn.pad(inner, [0, 0, 0, 0, 2, 0, 1, 1], pad_value=5))
+    return layer(g, g.emit("both", relax.op.concat([inner, inner], axis=1)), "last")
+
+
 KERNELS = [
+    (enlarged, ["rows_kernel", "columns_kernel", "up_kernel"]),
+    (joined, ["both_kernel", "pool_kernel", "tall_kernel"]),
+    (joined_and_dense, ["wide_kernel", "both_kernel"]),
+    (padded, ["zeros_kernel", "sevens_kernel"]),
     (max_pooled, ["pool_kernel"]),
     (averaged, ["wide_kernel"]),
     (kept_in_place, ["wide_kernel"]),
@@ -108,18 +156,29 @@ def test_all_between_the_layers_is_vtas(build, kernels: list[str]) -> None:  # t
     assert {each.severity for each in verdict.findings} <= {"warning"}
 
 
-@pytest.mark.parametrize("build", [max_pooled, residual_of_two_pools], ids=["max", "residual"])
+@pytest.mark.parametrize(
+    "build",
+    [max_pooled, residual_of_two_pools, moved],
+    ids=lambda build: build.__name__,
+)
 def test_they_are_the_same_as_plain_code_and_for_four_images_at_once(build) -> None:  # type: ignore[no-untyped-def]
     run(build, "host")
     run(build, config=Config(LOG_BATCH=2, LOG_INP_BUFF_SIZE=17, LOG_ACC_BUFF_SIZE=19))
 
 
-def joined_and_enlarged(g: Graph, data):  # type: ignore[no-untyped-def]
-    """What VTA has no instruction for; behind it, of padded channels beside one another, a pooling."""
+def joined_int32(g: Graph, data):  # type: ignore[no-untyped-def]
+    """Accumulators that are joined before they are narrowed."""
     inner = layer(g, data, "first")
-    twice = g.emit("twice", relax.op.repeat(inner, 2, axis=2))
-    both = g.emit("both", relax.op.concat([twice, twice], axis=1))
-    return layer(g, g.emit("pool", relax.op.nn.max_pool2d(both, (2, 2))), "last")
+    both = g.emit("both", relax.op.concat([wide(g, inner), wide(g, inner, 2)], axis=1))
+    return layer(g, g.int8(both, "narrow"), "last")
+
+
+def enlarged_by_no_whole_factor(g: Graph, data):  # type: ignore[no-untyped-def]
+    inner = layer(g, data, "first")
+    size = [int(inner.ty.shape[2]) + 3, int(inner.ty.shape[3])]
+    way = {"coordinate_transformation_mode": "asymmetric", "rounding_method": "floor"}
+    up = relax.op.image.resize2d(inner, size, layout="NCHW", method="nearest_neighbor", **way)
+    return layer(g, g.emit("up", up), "last")
 
 
 def dilated(g: Graph, data):  # type: ignore[no-untyped-def]
@@ -140,9 +199,17 @@ NO_CHAIN = "it is in no chain from int8 to int8 with numbers, values a channel o
     ("build", "kernels", "reasons"),
     [
         (
-            joined_and_enlarged,
-            ("pool_kernel",),
-            {"twice": "VTA has no kernel of repeat", "both": "VTA has no kernel of concat"},
+            joined_int32,
+            (),
+            dict.fromkeys(
+                ("wide", "wide1", "aligned", "narrow_shifted", "narrow_clipped", "narrow"), NO_CHAIN
+            )
+            | {"both": "VTA moves int8, and this is int32"},
+        ),
+        (
+            enlarged_by_no_whole_factor,
+            (),
+            {"up": "VTA repeats rows and columns; this is nearest_neighbor from 7x6 to 10x6"},
         ),
         (
             image_added,
@@ -151,7 +218,7 @@ NO_CHAIN = "it is in no chain from int8 to int8 with numbers, values a channel o
         ),
         (dilated, (), {"pool": "VTA's pooling has neither dilation nor ceil_mode"}),
     ],
-    ids=["no-kernel", "constant", "dilation"],
+    ids=["int32", "factor", "constant", "dilation"],
 )
 def test_what_vta_cannot_run_stays_on_the_host_with_the_reason(  # type: ignore[no-untyped-def]
     build, kernels: tuple[str, ...], reasons: dict[str, str]

@@ -1,4 +1,4 @@
-"""From TensorIR to an ELF: names, architectures, the demand for vrmpy, and the cache of compiled C."""
+"""From TensorIR to an ELF: names, architectures, the demand for vrmpy, and the tool chain."""
 
 import numpy as np
 import pytest
@@ -80,11 +80,11 @@ def test_a_call_with_other_tensors_is_an_error_of_the_compiled_function(data, we
 )
 def test_what_cannot_be_compiled_is_refused(functions, message):
     with pytest.raises(ValueError, match=message):
-        compile_object(functions)
+        build_elf(functions)
 
 
 @pytest.mark.parametrize(
-    "use", [hexagon_target, probe_elf, lambda a: compile_object({"f": small()}, architecture=a)]
+    "use", [hexagon_target, probe_elf, lambda a: compile_object("f", small(), architecture=a)]
 )
 def test_an_unknown_architecture_is_refused_with_the_known_ones(use):
     with pytest.raises(ValueError, match=r"unknown Hexagon architecture v60; there are v66, v67, v68"):
@@ -101,43 +101,16 @@ def test_each_architecture_is_built_and_linked_with_vrmpy_in_it(architecture):
 
 def test_an_object_without_the_vrmpy_that_was_asked_for_is_an_error(monkeypatch):
     monkeypatch.setattr(build, "find_vrmpy", lambda elf: [])
-    with pytest.raises(BuildError, match="holds no vrmpy, although dense ask for it"):
-        compile_object({"dense": schedule_dense(small()), "plain": small()})
-    compile_object({"plain": small()})
+    with pytest.raises(BuildError, match="holds no vrmpy, although dense asks for it"):
+        compile_object("dense", schedule_dense(small()))
+    compile_object("plain", small())
 
 
 def test_the_plain_description_holds_no_vrmpy():
-    assert find_vrmpy(compile_object({"plain": small()})) == []
+    assert find_vrmpy(compile_object("plain", small())) == []
 
 
 # ---- the tool chain ----
-
-
-@needs_toolchain
-def test_compiled_c_is_kept_under_its_content_and_found_again(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = toolchain.compile_c("int f(void) { return 1; }")
-    (kept,) = (tmp_path / "bitexact" / "hexagon").iterdir()
-    assert kept.read_bytes() == first
-    monkeypatch.setattr(toolchain, "_run", lambda command: pytest.fail("it was compiled again"))
-    assert toolchain.compile_c("int f(void) { return 1; }") == first
-
-
-@needs_toolchain
-@pytest.mark.parametrize("change", [{"source": "int f(void) { return 2; }"}, {"architecture": 66}])
-def test_other_content_is_compiled_anew(monkeypatch, tmp_path, change):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    arguments = {"source": "int f(void) { return 1; }", "architecture": 67}
-    first = toolchain.compile_c(**arguments)
-    assert toolchain.compile_c(**{**arguments, **change}) != first
-    assert len(list((tmp_path / "bitexact" / "hexagon").iterdir())) == 2
-
-
-@needs_toolchain
-def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
-    (tmp_path / "bitexact").write_text("a file, not a directory")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert toolchain.compile_c("int f(void) { return 1; }")
 
 
 @needs_toolchain

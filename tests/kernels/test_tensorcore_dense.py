@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tvm
 
+from bench.pytest_plugin import case_id
 from kernels.tensorcore.dense import dense_primfunc, schedule_dense
 from kernels.tensorcore.problem import Extents
 from kernels.tensorcore.product import problem_of
@@ -11,10 +12,19 @@ from kernels.tensorcore.ptx import compile_ptx
 from kernels.tensorcore.tiling import Tiling
 from tests.kernels.tensorcore_reference import operands, pack, stored, wrap
 
+CASES = {
+    case_id("tensorcore", "dense", dtypes=(dtype, dtype), shapes=((batch, length), (units, length))): (
+        (batch, length, units),
+        dtype,
+    )
+    for dtype in ("int8", "uint8", "int4", "uint4")
+    for batch, length, units in ((8, 32, 32), (24, 64, 32), (16, 96, 96))
+}
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4"])
-@pytest.mark.parametrize(("batch", "length", "units"), [(8, 32, 32), (24, 64, 32), (16, 96, 96)])
-def test_description_built_for_the_cpu_equals_int64_product(batch, length, units, dtype):
+
+@pytest.mark.parametrize(("sizes", "dtype"), CASES.values(), ids=CASES)
+def test_description_built_for_the_cpu_equals_int64_product(sizes, dtype):
+    batch, length, units = sizes
     data, weight = operands((batch, length), dtype, 3), operands((units, length), dtype, 4)
     built = tvm.compile(dense_primfunc((batch, length), units=units, dtype=dtype), target="llvm")
     out = tvm.runtime.tensor(np.full((batch, units), -7, np.int32))

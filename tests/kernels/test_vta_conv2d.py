@@ -9,8 +9,8 @@ import pytest
 import tvm
 
 from kernels.vta import conv2d
-from kernels.vta.conv2d import choose_tile, needs
 from kernels.vta.epilogue import Extra
+from kernels.vta.gemm import choose_tile, needs
 from kernels.vta.layers import Convolution
 from kernels.vta.tensorir import conv2d_primfunc
 from simulators.vta import Config, Machine, isa, load

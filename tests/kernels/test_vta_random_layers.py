@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from kernels.vta import Residual, conv2d, dense, elementwise, pool2d
+from kernels.vta import (
+    Residual,
+    concatenate,
+    conv2d,
+    conv2d_transpose,
+    dense,
+    elementwise,
+    pad,
+    pool2d,
+    upsample,
+)
 from simulators.vta import Config, Machine
 from tests.kernels import vta_reference as reference
 
@@ -67,6 +77,30 @@ def convolution(rng, config):
     check(program, arrays, reference.epilogue(value, (("shr", 2), *CLIP), {}))
 
 
+def transposed(rng, config):
+    b, c = config.batch, config.block
+    n, ci, co = (int(each) for each in rng.integers(1, 3, 3))
+    kernel, strides, padding = window_of(rng)
+    output_padding = tuple(int(rng.integers(0, stride)) for stride in strides)
+    size = [int(each) for each in rng.integers(2, 7, 2)]
+    data = reference.full_range(rng, (n * b, ci * c, *size))
+    weight = reference.full_range(rng, (ci * c, co * c, *kernel))
+    acc = reference.transposed_convolution(data, weight, strides, padding, output_padding)
+    steps = (("add", 128), ("shr", 8), *CLIP)
+    packed = np.ascontiguousarray(reference.pack_data(weight, c, c).swapaxes(-1, -2))
+    program = conv2d_transpose(
+        (n, ci, *size, b, c),
+        packed.shape,
+        strides=strides,
+        padding=padding,
+        output_padding=output_padding,
+        epilogue=steps,
+        config=config,
+    )
+    arrays = {"data": reference.pack_data(data, b, c), "weight": packed}
+    check(program, arrays, reference.epilogue(acc, steps, {}))
+
+
 def product(rng, config):
     b, c = config.batch, config.block
     rows, inputs, outputs = (int(each) for each in rng.integers(1, 20, 3))
@@ -106,7 +140,26 @@ def chain(rng, config):
     check(program, {"data": packed, "other": added}, expected)
 
 
-KINDS = (convolution, product, pooling, chain)
+def moves(rng, config):
+    b, c = config.batch, config.block
+    shape = (int(rng.integers(1, 3)) * b, int(rng.integers(1, 4)) * c, *map(int, rng.integers(1, 12, 2)))
+    data = reference.full_range(rng, shape)
+    packed = reference.pack_data(data, b, c)
+    factors = tuple(int(each) for each in rng.integers(1, 4, 2))
+    repeated = data.repeat(factors[0], axis=2).repeat(factors[1], axis=3)
+    check(upsample(packed.shape, factors=factors, config=config), {"data0": packed}, repeated)
+    axis = int(rng.integers(0, 4))
+    program = concatenate(packed.shape, packed.shape, axis=axis, order=(1, 0, 1), config=config)
+    joined = np.concatenate([data] * 3, axis)
+    check(program, {"data0": packed, "data1": packed}, joined)
+    top, left, bottom, right = (int(each) for each in rng.integers(0, 20, 4))
+    value = int(rng.choice([0, 9, -128]))
+    program = pad(packed.shape, padding=(top, left, bottom, right), value=value, config=config)
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    check(program, {"data": packed}, np.pad(data, around, constant_values=value))
+
+
+KINDS = (convolution, product, pooling, chain, transposed, moves)
 
 
 def attempt(kind, seed):

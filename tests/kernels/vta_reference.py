@@ -16,6 +16,24 @@ def convolution(data, weight, strides, padding) -> np.ndarray:
     return np.einsum("nchwyx,ocyx->nohw", windows, weight.astype(np.int64), optimize=True)
 
 
+def transposed_convolution(data, weight, strides, padding, output_padding) -> np.ndarray:
+    """data (N, C, H, W), weight (C, O, KH, KW); each datum adds its multiple of the kernel. Returns int64."""
+    extents = [
+        (size - 1) * stride + kernel + extra
+        for size, stride, kernel, extra in zip(
+            data.shape[2:], strides, weight.shape[2:], output_padding, strict=True
+        )
+    ]
+    result = np.zeros((len(data), weight.shape[1], *extents), np.int64)
+    for y in range(data.shape[2]):
+        for x in range(data.shape[3]):
+            added = np.einsum("nc,coyx->noyx", data[:, :, y, x].astype(np.int64), weight.astype(np.int64))
+            top, left = y * strides[0], x * strides[1]
+            result[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] += added
+    top, left, bottom, right = padding
+    return result[:, :, top : extents[0] - bottom, left : extents[1] - right]
+
+
 def epilogue(value: np.ndarray, steps, tensors) -> np.ndarray:
     """Applies the steps to (N, O, ...) int64; a tensor has one number for each (row of a batch block, O)."""
     return (epilogue_wide(value, steps, tensors) & 255).astype(np.uint8).view(np.int8)

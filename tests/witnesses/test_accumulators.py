@@ -9,8 +9,9 @@ import tvm
 from tvm import relax
 
 from bench.evaluate import evaluate
+from bench.peers import onnx_integer, tosa_model
 from tests.bench.integer_graphs import module_of
-from tests.witnesses import models, onnx_integer, tosa_model
+from tests.witnesses import models
 
 PAIRS = [("int8", "int8"), ("uint8", "uint8"), ("uint8", "int8"), ("int8", "uint8")]
 HELD = {"int4": "int8", "uint4": "uint8", "int8": "int8", "uint8": "uint8"}

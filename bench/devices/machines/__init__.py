@@ -7,14 +7,18 @@ from typing import Protocol
 
 import numpy as np
 
+from bench.devices.names import check_target
 from simulators.report import Report
 
 
 class Machine(Protocol):
     """What executes the kernels of one artefact.
 
-    It is made from the artefact's machine files (name to content).
+    It is made from the artefact's machine files (name to content). ``hardware`` says what it is, where it
+    is no simulator.
     """
+
+    hardware: str | None
 
     def __init__(self, files: dict[str, bytes]) -> None: ...
 
@@ -26,16 +30,25 @@ class Machine(Protocol):
         """Run one kernel. The last argument is the output, filled in place.
 
         The report's counter ``tensor_instructions`` counts the accelerator's own instructions that were
-        executed (WMMA, vrmpy, GEMM micro-operations). Raises DeviceFailure if the machine dies or hangs.
+        executed (WMMA, vrmpy, GEMM micro-operations); a machine that cannot count them says what it can
+        (:mod:`bench.devices.counters`). Raises DeviceFailure if the machine dies or hangs.
         """
 
     def close(self) -> None:
         """Stop whatever the machine started."""
 
 
-def machine_for(target: str) -> type[Machine]:
-    """The machine class of a target."""
+def machine_for(target: str, device: str = "sim") -> type[Machine]:
+    """The machine class of a target: its simulator, or with the device ``cuda`` the GPU of this computer.
+
+    Raises ValueError for a target that is none, or that the device does not run.
+    """
+    check_target(device, target)
     # Imported on demand: each machine brings its simulator, and a run needs one of them.
+    if device == "cuda":
+        from bench.devices.machines.cuda import CudaMachine
+
+        return CudaMachine
     if target == "tensorcore":
         from bench.devices.machines.tensorcore import TensorCoreMachine
 

@@ -28,6 +28,8 @@ class HexagonMachine:
     a weight of an earlier call or the result of another kernel.
     """
 
+    hardware: str | None = None
+
     def __init__(self, files: dict[str, bytes]) -> None:
         self._residents: dict[bytes, qemu.Resident] = {}
         self._resident_count = self._resident_bytes = 0

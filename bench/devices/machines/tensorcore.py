@@ -16,6 +16,8 @@ from simulators.report import Report
 class TensorCoreMachine:
     """Launches PTX kernels on the PTX machine: a :class:`bench.devices.machines.Machine`."""
 
+    hardware: str | None = None
+
     def __init__(self, files: dict[str, bytes]) -> None:
         self._launches = json.loads(files[LAUNCHES])
         self._modules = {name: ptx.parse(files[f"{name}.ptx"].decode()) for name in self._launches}

@@ -22,6 +22,8 @@ class VtaMachine:
     runs each kernel, and what is not as on the functional simulator is a finding.
     """
 
+    hardware: str | None = None
+
     def __init__(self, files: dict[str, bytes]) -> None:
         self._programs = {
             name.removesuffix(".vta"): load(content)

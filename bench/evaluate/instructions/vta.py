@@ -33,6 +33,37 @@ def conv2d(call: OperatorCall) -> np.ndarray:
     return result.transpose(1, 0, 5, 2, 3, 4, 6).reshape(call.shape)
 
 
+def conv2d_transpose(call: OperatorCall) -> np.ndarray:
+    """NCHW{b}n{c}c data and IOHW{c}o{c}i weights: each tap adds a GEMM of all data to its own results."""
+    data, weight = call.arguments
+    if data.ndim != 6:
+        return call.default()
+    assert call.shape is not None
+    images, out_blocks, out_height, out_width, rows, block = call.shape
+    in_blocks, height, width = data.shape[1:4]
+    groups, (down, right) = call.attributes["groups"], call.attributes["strides"]
+    (top, left), own = call.attributes["padding"][:2], out_blocks // groups
+    kernel_height, kernel_width = weight.shape[2:4]
+    # All results that any tap reaches, and those that are asked for: one may exceed the other.
+    tall = max((height - 1) * down + kernel_height, top + out_height)
+    wide = max((width - 1) * right + kernel_width, left + out_width)
+    canvas = np.zeros((groups, images, tall, wide, rows, own * block), np.int32)
+    tiles = data.reshape(images, groups, in_blocks // groups, height, width, rows, block)
+    pixels = tiles.transpose(1, 0, 3, 4, 5, 2, 6).reshape(groups, -1, in_blocks // groups * block)
+    for y in range(kernel_height):
+        for x in range(kernel_width):
+            taps = weight[:, :, y, x].reshape(groups, in_blocks // groups, own, block, block)
+            filters = taps.transpose(0, 2, 3, 1, 4).reshape(groups, own * block, -1)
+            here = canvas[
+                :, :, y : y + (height - 1) * down + 1 : down, x : x + (width - 1) * right + 1 : right
+            ]
+            sums = models.gemm(here.reshape(groups, -1, own * block), pixels, filters)
+            here[...] = sums.reshape(here.shape)
+    result = canvas[:, :, top : top + out_height, left : left + out_width]
+    result = result.reshape(groups, images, out_height, out_width, rows, own, block)
+    return result.transpose(1, 0, 5, 2, 3, 4, 6).reshape(call.shape)
+
+
 def dense(call: OperatorCall) -> np.ndarray:
     """Data NC{b}n{c}c and weights NC{c}n{c}c: int32 (N/b, units/c, b, c)."""
     data, weight = call.arguments
@@ -114,6 +145,7 @@ def _inside_kernel(call: OperatorCall) -> bool:
 
 OVERRIDES: Mapping[str, Evaluator] = {
     "relax.nn.conv2d": conv2d,
+    "relax.nn.conv2d_transpose": conv2d_transpose,
     "bitexact.dense": dense,
     "relax.add": _alu("add"),
     "relax.maximum": _alu("max"),

@@ -1,4 +1,4 @@
-"""What VTA computes between the layers: pooling, and chains of ALU operators on int8 tensors."""
+"""What VTA does between the layers: pooling, chains of ALU operators on int8 tensors, and moves of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import tvm
 from tvm import relax
 
 from bench.evaluate.graph import attributes_of
-from bench.passes.lift_kernels import Group, bindings_of, lift_groups, own_chain
+from bench.passes.lift_kernels import Group, bindings_of, leaves_of, lift_groups, own_chain
 from bench.passes.vta.alu import ALU_OPERATORS, is_widening, steps_behind
 
 HEIGHT_AND_WIDTH = [2, 3]
 """Of a packed tensor (N/b, C/c, H, W, b, c)."""
+
+SINGLE = frozenset(
+    {"relax.concat", "relax.image.resize2d", "relax.nn.max_pool2d", "relax.nn.pad", "relax.repeat"}
+)
+"""Operators that are a kernel of their own, of int8."""
 
 _LAYOUT = frozenset({"relax.permute_dims", "relax.reshape", "relax.strided_slice"})
 
@@ -25,14 +30,15 @@ def lift_between(
 ) -> tuple[tvm.IRModule, tuple[str, ...], dict[str, str]]:
     """Move to private functions what kernels of VTA compute behind and between the layers of a packed graph.
 
-    Such a function is a max pooling of int8; or a widening of int8 with ALU operators up to the cast back,
-    residual additions among them, and before them perhaps a sum over all of height and width. ``packed`` has
-    the names of the tensors that are laid out for VTA.
+    Such a function is a max pooling, padding, upsampling or concatenation of int8; or a widening of int8 with
+    ALU operators up to the cast back, residual additions among them, and before them perhaps a sum over all
+    of height and width. ``packed`` has the names of the tensors that are laid out for VTA.
 
     Returns the module, the names of the new functions, and of each operator on packed tensors that stays on
     the host, by the name of its binding, why.
     """
     refused: dict[str, str] = {}
+    packed = _with_results(mod, packed)
     groups = _groups(mod, packed)
     while True:
         accepted = [group for group in groups if group.bindings[0].var.name not in refused]
@@ -55,6 +61,17 @@ def packed_images(mod: tvm.IRModule, batch: int, block: int) -> set[str]:
     return {name for name, shape in shapes.items() if len(shape) == 6 and shape[-2:] == (batch, block)}
 
 
+def _with_results(mod: tvm.IRModule, packed: Container[str]) -> set[str]:
+    """The names of packed tensors with those of what is made of them, of which no layout may be known."""
+    found: set[str] = set()
+    for binding in bindings_of(mod["main"]):
+        arguments = binding.value.args if isinstance(binding.value, relax.Call) else []
+        reads = any(each.name in found for each in leaves_of(arguments) if isinstance(each, relax.Var))
+        if binding.var.name in packed or (reads and getattr(binding.value.op, "name", "") not in _LAYOUT):
+            found.add(binding.var.name)
+    return found
+
+
 def _left(mod: tvm.IRModule, packed: Container[str], refused: Mapping[str, str]) -> dict[str, str]:
     reasons = {}
     for binding in bindings_of(mod["main"]):
@@ -62,6 +79,8 @@ def _left(mod: tvm.IRModule, packed: Container[str], refused: Mapping[str, str])
         if operator is None or operator in _LAYOUT or binding.var.name not in packed:
             continue
         reason = f"VTA has no kernel of {operator.removeprefix('relax.')}"
+        if operator in SINGLE:
+            reason = f"VTA moves int8, and this is {binding.var.ty.dtype}"
         if operator in ALU_OPERATORS | {"relax.astype", "relax.sum"}:
             reason = "it is in no chain from int8 to int8 with numbers, values a channel or int8 tensors"
         reasons[binding.var.name] = refused.get(binding.var.name, reason)
@@ -87,11 +106,11 @@ def _members(
     first = bindings[start]
     if not isinstance(first.value, relax.Call) or not isinstance(first.value.op, tvm.ir.Op):
         return ()
-    data = first.value.args[0] if first.value.args else None
-    if not isinstance(data, relax.Var) or data.name not in packed:
+    tensors = [each for each in leaves_of(first.value.args) if isinstance(each, relax.Var)]
+    if not tensors or tensors[0].name not in packed:
         return ()
-    if first.value.op.name == "relax.nn.max_pool2d":
-        return [first] if str(data.ty.dtype) == "int8" else ()
+    if first.value.op.name in SINGLE:
+        return [first] if str(first.var.ty.dtype) == "int8" else ()
     if not is_widening(first):
         return ()
     before, chain = [first], own_chain(bindings, start, taken)

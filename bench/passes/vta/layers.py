@@ -15,7 +15,7 @@ from bench.passes.packing import GraphPacker, Packed
 from bench.passes.plain_layer import PlainLayer
 from bench.passes.vta.constants import Constants
 from bench.passes.vta.grouped import blocked_groups
-from bench.passes.vta.transposed import spread_out
+from bench.passes.vta.transposed import inputs_first, outputs_first
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,13 @@ class Layers:
     """Rewrites layers for blocks of ``batch`` images and ``block`` channels.
 
     ``grouping`` (:data:`bench.passes.vta.grouped.GROUPINGS`) says how many groups kernels have; what shares
-    one with channels of another group meets zeros. Without ``transposed`` a transposed convolution becomes a
-    plain one of the data with zeros between their elements.
+    one with channels of another group meets zeros.
     """
 
     batch: int
     block: int
     constants: Constants
     grouping: str
-    transposed: bool
 
     def pack(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer, call: relax.Call) -> Packed:
         """Emit a layer on packed data; its weight is a constant."""
@@ -40,17 +38,15 @@ class Layers:
         data = packer.packed(layer.data, self.layout("NCHW"), axes=layer.axes, multiples={})
         if layer.operator == "conv2d":
             return self._convolution(packer, var, layer, data)
-        if self.transposed and layer.groups == 1 and not data.channels:
-            return self._transposed(packer, var, layer, data, attributes_of(call)["output_padding"])
-        plain, spread = spread_out(packer, var, layer, data)
-        return self._convolution(packer, var, plain, spread)
+        return self._transposed(packer, var, layer, data, attributes_of(call)["output_padding"])
 
     def layout(self, axes: str) -> str:
         """The layout of data whose plain form is ``axes``, NCHW or NC."""
         return f"{axes}{self.batch}n{self.block}c"
 
     def _convolution(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer, data: Packed) -> Packed:
-        weight, groups = self._weight(layer, data)
+        assert layer.weight is not None
+        weight, groups = self._weight(layer, layer.weight, data)
         kernel_layout = f"OIHW{self.block}o{self.block}i"
         convolution = relax.op.nn.conv2d(
             data.var,
@@ -75,13 +71,17 @@ class Layers:
         output_padding: Sequence[int],
     ) -> Packed:
         assert layer.weight is not None
+        weight, groups = self._weight(layer, outputs_first(layer.weight, layer.groups), data)
         kernel_layout = f"IOHW{self.block}o{self.block}i"
         convolution = relax.op.nn.conv2d_transpose(
             data.var,
-            self.constants.weight(packer, var.name, layer.weight, kernel_layout, axes="IOHW"),
+            self.constants.weight(
+                packer, var.name, inputs_first(weight, groups, self.block), kernel_layout, axes="IOHW"
+            ),
             strides=list(layer.strides),
             padding=list(layer.padding),
             output_padding=list(output_padding),
+            groups=groups,
             data_layout=data.layout.text,
             kernel_layout=kernel_layout,
             out_layout=data.layout.text,
@@ -89,20 +89,18 @@ class Layers:
         )
         return Packed(packer.emit(var.name, convolution), data.layout, layer.axes, layer.result_shape)
 
-    def _weight(self, layer: PlainLayer, data: Packed) -> tuple[np.ndarray, int]:
+    def _weight(self, layer: PlainLayer, weight: np.ndarray, data: Packed) -> tuple[np.ndarray, int]:
         """The weight OIHW with its input channels where the data have theirs, and its number of groups."""
-        assert layer.weight is not None
         if layer.groups == 1 and not data.channels:
-            return layer.weight, 1
-        weight, groups = blocked_groups(
-            layer.weight,
+            return weight, 1
+        return blocked_groups(
+            weight,
             groups=layer.groups,
             channels=data.channels or range(layer.data_shape[1]),
             inputs=data.extents["C"],
             block=self.block,
             grouping=self.grouping,
         )
-        return weight, groups
 
     def _dense(self, packer: GraphPacker, var: relax.Var, layer: PlainLayer) -> Packed:
         assert layer.weight is not None

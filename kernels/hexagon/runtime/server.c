@@ -22,8 +22,8 @@ enum { STATUS_OK = 0, STATUS_FUNCTION_ERROR = 1, STATUS_OUT_OF_BOUNDS = 2 };
 enum { FLAG_SENT = 1, FLAG_RETURNED = 2, FLAG_RESIDENT = 4 };
 enum { EXIT_PROTOCOL = 70, EXIT_CHANNEL = 71, EXIT_NO_MEMORY = 72, EXIT_HANG = 73 };
 /* Words of siginfo_t, and of ucontext_t: 6 of its head, then r0 to r31, sa0, lc0, sa1, lc1, m0, m1, usr,
- * p3:0, gp, ugp, pc. */
-enum { INFORMATION_ADDRESS = 3, CONTEXT_PC = 6 + 42 };
+ * p3:0, gp, ugp, pc in QEMU 7.2; QEMU 10 has the predicates elsewhere, so that pc is where ugp was. */
+enum { INFORMATION_ADDRESS = 3, CONTEXT_UGP_OR_PC = 6 + 41, CONTEXT_PC_OR_CAUSE };
 enum { SYS_READ = 63, SYS_WRITE = 64, SYS_EXIT_GROUP = 94, SYS_MMAP2 = 222, SYS_RT_SIGACTION = 134 };
 
 /* ---- the operating system ---- */
@@ -337,10 +337,15 @@ static void complain_in_hexadecimal(u32 value) {
   complain(digits);
 }
 
+/* Nothing here sets ugp, the thread pointer, so it is 0. */
+static u32 program_counter(const u32 *context) {
+  return context[CONTEXT_UGP_OR_PC] != 0 ? context[CONTEXT_UGP_OR_PC] : context[CONTEXT_PC_OR_CAUSE];
+}
+
 static void say_where(const u32 *context) {
   complain(running);
   complain(": program counter ");
-  complain_in_hexadecimal(context[CONTEXT_PC]);
+  complain_in_hexadecimal(program_counter(context));
 }
 
 /* Returns to the same instruction, which then ends the process, as the handler is used once. */

@@ -51,6 +51,13 @@ class Affine:
                 factors[each] = factor
         return Affine(constant, factors)
 
+    def parts(self, by: int) -> "tuple[Affine, int] | None":
+        """Return quotient and rest of a division, or None where the rest depends on a variable."""
+        if by <= 0 or any(factor % by for factor in self.factors.values()):
+            return None
+        factors = {each: factor // by for each, factor in self.factors.items()}
+        return Affine(self.constant // by, factors), self.constant % by
+
     def divided(self, by: int) -> "Affine | None":
         """Return the function divided by a number, or None where a part of it leaves a rest."""
         if self.constant % by or any(factor % by for factor in self.factors.values()):
@@ -84,9 +91,12 @@ def affine(expression: tirx.Expr) -> Affine:  # noqa: PLR0911 - a case each
                 return left.scaled(right.constant)
         case tirx.FloorDiv():
             left, right = affine(expression.a), affine(expression.b)
-            quotient = left.divided(right.constant) if not right.factors and right.constant > 0 else None
-            if quotient is not None:
-                return quotient
+            if not right.factors and (parts := left.parts(right.constant)):
+                return parts[0]
+        case tirx.FloorMod():
+            left, right = affine(expression.a), affine(expression.b)
+            if not right.factors and (parts := left.parts(right.constant)):
+                return constant(parts[1])
     raise NotAffineError(f"{expression} is no sum of loop variables times constants")
 
 

@@ -48,7 +48,7 @@ from kernels.vta.compiler.statements import (
     turns_of,
     uses_of,
 )
-from kernels.vta.compiler.transfers import transfers
+from kernels.vta.compiler.transfers import PadError, transfers
 from simulators.vta.config import PYNQ, Config
 from simulators.vta.isa import AluOpcode, Memory
 from simulators.vta.program import Buffer, Program
@@ -79,6 +79,8 @@ def _lowered(function: tirx.PrimFunc) -> tirx.PrimFunc:
             s_tir.transform.ConvertBlocksToOpaque(),
             s_tir.transform.LowerMatchBuffer(),
             s_tir.transform.LowerOpaqueBlock(),
+            # Only what the schedule says is unrolled.
+            tirx.transform.UnrollLoop(),
         ]
     )
     (lowered,) = transform(tvm.IRModule({"main": function})).functions.values()
@@ -329,11 +331,28 @@ class _Compiler:
             if not isinstance(other, tirx.IntImm) or (int(other.value) and scope != "local.acc"):
                 raise statement.refuse("a LOAD pads with zeros")
             if int(other.value):
-                self._fill(statement, values, box, int(other.value))
-                for part in boxes(box, inside):
-                    self._copy_in(statement, value, values, part, ())
+                self._fill_and_copy_in(statement, values, box, int(other.value), value, inside)
                 return
-        self._copy_in(statement, value, values, box, inside)
+        try:
+            self._copy_in(statement, value, values, box, inside)
+        except PadError:
+            if scope != "local.acc":
+                raise
+            self._fill_and_copy_in(statement, values, box, 0, value, inside)
+
+    def _fill_and_copy_in(  # noqa: PLR0917 - a statement, and what it says
+        self,
+        statement: Statement,
+        values: dict[Variable, int],
+        box: Box,
+        number: int,
+        value: tirx.Expr,
+        inside: Conditions,
+    ) -> None:
+        """Let all of a box be a number, and load into the middle of it."""
+        self._fill(statement, values, box, number)
+        for part in boxes(box, inside):
+            self._copy_in(statement, value, values, part, ())
 
     def _copy_in(
         self,
@@ -355,7 +374,8 @@ class _Compiler:
         outside = {name: each for name, each in box.items() if name not in within}
         sram = self._elements(statement, target, values, box, within, numbers)
         dram = self._elements(statement, load, values, box, within, numbers)
-        for each in transfers(outside, inside, sram, dram):
+        # All of them, before the first is written: a pad may be too wide.
+        for each in list(transfers(outside, inside, sram, dram)):
             self._builder.load(
                 memory,
                 self._dram[load.source],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tvm import tirx
-from tvm.ir import TensorLoad
+from tvm.ir import Call, TensorLoad
 
 from kernels.vta.compiler.affine import (
     Affine,
@@ -98,8 +98,10 @@ def uses_of(body: Sequence[tirx.Stmt]) -> dict[tirx.Buffer, list[Use]]:
             case tirx.IfThenElse():
                 visit(here.then_case, loops, where + conditions(here.condition))
             case tirx.BufferStore():
-                for access in (here, *reads_of(here.value)):
-                    found.setdefault(buffer_of(access), []).append(Use(indices_of(access), loops, where))
+                store, inside = without_guard(here)
+                for access in (store, *reads_of(store.value)):
+                    use = Use(indices_of(access), loops, where + inside)
+                    found.setdefault(buffer_of(access), []).append(use)
 
     for each in body:
         visit(each, {}, ())
@@ -131,6 +133,23 @@ def address(indices: Sequence[Affine], extents: Sequence[int]) -> Affine:
     return place
 
 
+def without_guard(store: tirx.BufferStore) -> tuple[tirx.BufferStore, Conditions]:
+    """Return a sum to which a term is added only where conditions hold as the sum, and the conditions."""
+    value = store.value
+    if not isinstance(value, tirx.Add) or not isinstance(value.b, Call):
+        return store, ()
+    if value.b.op.name != "prim.if_then_else":
+        return store, ()
+    condition, term, other = value.b.args
+    if not isinstance(other, tirx.IntImm) or int(other.value):
+        return store, ()
+    try:
+        inside = conditions(condition)
+    except NotAffineError:
+        return store, ()
+    return tirx.BufferStore(store.buffer, value.a + term, list(store.indices)), inside
+
+
 def turns_of(loop: tirx.For) -> range:
     """Return the values of a loop's variable; UncompilableError where they are not constant."""
     if not isinstance(loop.extent, tirx.IntImm) or not isinstance(loop.min, tirx.IntImm):
@@ -156,7 +175,8 @@ def statement_of(root: tirx.Stmt) -> Statement | None:
                     return None
                 here = here.then_case
             case tirx.BufferStore():
-                return Statement(here, loops, where)
+                store, inside = without_guard(here)
+                return Statement(store, loops, where + inside)
             case _:
                 return None
 

@@ -10,6 +10,10 @@ from simulators.vta.config import PAD_LIMIT
 SIZE_LIMIT = (1 << 16) - 1
 
 
+class PadError(ValueError):
+    """Zeros around a copy that no LOAD writes."""
+
+
 @dataclass(frozen=True)
 class Side:
     """One loop of a copy: elements copied, zeros before and after, and steps in SRAM and DRAM."""
@@ -47,7 +51,8 @@ def transfers(box: Box, inside: Conditions, sram: Affine, dram: Affine) -> Itera
     """Yield the transfers of a copy over a box.
 
     sram, dram: element addresses as functions of how far each variable is from the box's corner. inside: the
-    conditions under which DRAM is read; elsewhere SRAM becomes zero. ValueError says what no LOAD can do.
+    conditions under which DRAM is read; elsewhere SRAM becomes zero. ValueError says what no LOAD can do,
+    PadError which zeros.
     """
     offsets: Box = {each: range(len(values)) for each, values in box.items()}
     corner = {each: values.start for each, values in box.items()}
@@ -73,7 +78,7 @@ def transfers(box: Box, inside: Conditions, sram: Affine, dram: Affine) -> Itera
 def _copies(box: Box, inside: list[Affine], sram: Affine, dram: Affine) -> Iterator[Transfer]:
     copied = next(boxes(box, inside), None)
     if copied is None:
-        raise ValueError("a copy of which nothing lies in DRAM")
+        raise PadError("a copy of which nothing lies in DRAM")
     sides = [
         Side(
             count=len(copied[name]),
@@ -123,13 +128,14 @@ def _cut(sides: list[Side], sram: int, dram: int) -> Iterator[Transfer]:
     if sides and sides[0].sram == x.extent and sides[0].dram >= 0:
         y, sides = sides[0], sides[1:]
     for each in (x, y):
-        if max(each.before, each.after) > PAD_LIMIT or each.count > SIZE_LIMIT or y.dram > SIZE_LIMIT:
-            raise ValueError(
+        pads = max(each.before, each.after) > PAD_LIMIT
+        if pads or each.count > SIZE_LIMIT or y.dram > SIZE_LIMIT:
+            raise (PadError if pads else ValueError)(
                 f"a copy of {each.count} elements with {each.before} and {each.after} zeros around them, "
                 f"{y.dram} apart, where LOAD and STORE have {SIZE_LIMIT}, {PAD_LIMIT} and {SIZE_LIMIT}"
             )
     if any(each.padded for each in sides):
-        raise ValueError("a copy with zeros around it in three dimensions or more, and LOAD pads two")
+        raise PadError("a copy with zeros around it in three dimensions or more, and LOAD pads two")
     for at in product(*(range(each.count) for each in reversed(sides))):
         moved = list(zip(at, reversed(sides), strict=True))
         yield Transfer(

@@ -1,0 +1,1 @@
+"""Programs of others that compute the same integer products: witnesses, and what to be compared with."""
