@@ -43,6 +43,7 @@ def replay(
     """
     held = bundle if isinstance(bundle, Bundle) else read(bundle)
     device = names.check(device or held.device)
+    names.check_target(device, held.target)
     if held.is_kernel:
         return _replay_kernel(held, device, rebuild=rebuild, timeout=timeout)
     assert held.trace.mod is not None

@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Replay, print, and say whether the failure is the same."""
-    from bench.bundles import BundleError, read
+    from bench.bundles import read
     from bench.reports import json_file
     from bench.reports.table import details, verdict_table
 
@@ -57,7 +57,7 @@ def execute(options: argparse.Namespace) -> int:
         bundle = read(options.bundle)
         _print_bundle(bundle)
         verdict = _minimised(bundle, options) if options.minimise else _replayed(bundle, options)
-    except BundleError as error:
+    except ValueError as error:
         print(f"bitexact replay: {error}", file=sys.stderr)
         return 2
     print(f"\n{verdict_table([verdict])}")

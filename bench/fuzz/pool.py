@@ -8,22 +8,21 @@ import os
 import queue
 import selectors
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO
 
 from bench.devices.ending import end_group, how_ended, last_output
+from bench.devices.interpreter import module_command
 from bench.fuzz.cases import Batch
 from bench.fuzz.outcome import Outcome
 
 SECONDS = 120.0
 """What a batch may take, and for each of its cases"""
 SECONDS_PER_CASE = 30.0
-COMMAND = (sys.executable, "-m", "bench.fuzz.worker")
 
 
 class WorkerEndedError(Exception):
@@ -37,8 +36,8 @@ class WorkerEndedError(Exception):
 class Judge:
     """One process that judges, started when it is needed and again after it died."""
 
-    def __init__(self, command: tuple[str, ...] = COMMAND, *, seconds: float = SECONDS) -> None:
-        self._command = command
+    def __init__(self, command: Sequence[str] = (), *, seconds: float = SECONDS) -> None:
+        self._command = command or module_command("bench.fuzz.worker")
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None

@@ -16,8 +16,8 @@ from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import Verdict
 from bench.devices.calls import call_name
 from bench.devices.execution import Execution, execution_of
+from bench.devices.here import execute_here
 from bench.devices.machines import machine_for
-from bench.devices.worker import run_here
 from bench.evaluate import evaluate_all
 from bench.faults import Fault
 from bench.flows.flow import Flow
@@ -84,7 +84,7 @@ class Together:
 
     def __post_init__(self) -> None:
         whole = one_graph(self.graphs)
-        self.module, self.inputs = whole.module, whole.inputs
+        self.module, self.inputs = whole.module, dict(whole.inputs)
 
     @cached_property
     def transformed(self) -> Transformed:
@@ -126,10 +126,7 @@ class Together:
     def _on_host(self, transformed: Transformed) -> Execution:
         kernels = self.flow.plain_kernels(transformed)
         artifact = lower_for_host(transformed.mod, kernels, target=self.flow.target, host=self.host)
-        arrays = [self.inputs[spec.name] for spec in artifact.inputs]
-        tensors, report = run_here(artifact, arrays)
-        named = {spec.name: array for spec, array in zip(artifact.outputs, tensors, strict=True)}
-        return execution_of(named, report["kernels"])
+        return execute_here(artifact, self.inputs)
 
     def _on_machine(self, transformed: Transformed) -> Execution:
         if self.fault and self.fault.graph:
@@ -161,7 +158,7 @@ class Together:
             )
         finally:
             machine.close()
-        return execution_of(outputs, reports)
+        return execution_of(outputs, {"kernels": reports})
 
 
 def _planted(plant: Callable[[Any], Any], what: Any) -> Any:
