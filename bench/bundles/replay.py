@@ -22,6 +22,7 @@ from bench.pipeline import DEFAULT_TIMEOUT, Progress
 from bench.trace import Trace
 from bench.verification.kernel import Kernel
 from bench.verification.verify import KERNEL, compile_kernel, judge
+from kernels.faults import FaultNotPlanted
 
 
 def replay(
@@ -53,6 +54,13 @@ def replay(
     if not rebuild:
         trace.transformed, trace.artifact = held.trace.transformed, held.trace.artifact
     _check_inputs(held)
+    try:
+        return _run_again(held, device, timeout, progress, trace)
+    except FaultNotPlanted as error:
+        raise BundleError(f"{held.path}: {error}") from None
+
+
+def _run_again(held: Bundle, device: str, timeout: float, progress: Progress, trace: Trace) -> Verdict:
     return run_to_verdict(
         held.trace.mod,
         held.trace.inputs,

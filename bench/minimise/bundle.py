@@ -14,6 +14,7 @@ from bench.faults import fault_named
 from bench.fuzz.graphs import Graph
 from bench.minimise.search import DEFAULT_SECONDS, Judge, Minimised, judged_here, minimise
 from bench.trace import Trace
+from kernels.faults import FaultNotPlanted
 
 DIES = ("crash", "timeout")
 """Verdicts whose cause may end the process: each attempt then has one of its own."""
@@ -73,7 +74,15 @@ def _judged_by_running(bundle: Bundle, device: str) -> Judge:
 
 def _run(bundle: Bundle, graph: Graph, device: str) -> tuple[Trace, Verdict]:
     trace = Trace()
-    verdict = run_to_verdict(
+    try:
+        verdict = _verdict(bundle, graph, device, trace)
+    except FaultNotPlanted as error:
+        raise BundleError(f"{bundle.path}: {error}") from None
+    return trace, verdict
+
+
+def _verdict(bundle: Bundle, graph: Graph, device: str, trace: Trace) -> Verdict:
+    return run_to_verdict(
         graph.module,
         graph.inputs,
         bundle.target,
@@ -84,4 +93,3 @@ def _run(bundle: Bundle, graph: Graph, device: str) -> tuple[Trace, Verdict]:
         trace=trace,
         **bundle.trace.options,
     )
-    return trace, verdict

@@ -171,7 +171,7 @@ class TestReplay:
         path = copy / "inputs.npz"
         np.savez(path, data=np.zeros((1, 2), np.int8))
         change(copy, "inputs.npz", path.read_bytes())
-        with pytest.raises(BundleError, match="inputs.npz holds .* and the graph takes"):
+        with pytest.raises(BundleError, match=r"inputs\.npz holds .* and the graph takes"):
             bundles.replay(copy)
 
     def test_an_unknown_fault(self, copy: Path) -> None:

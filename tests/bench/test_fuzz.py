@@ -32,6 +32,13 @@ from tests.bench.integer_graphs import dense
 FAULT = "vta-shift-by-one"
 
 
+DRAWN = {
+    "tensorcore": {"relax.nn.conv2d", "relax.matmul", "bitexact.requantize", "relax.nn.max_pool2d"},
+    "hexagon": {"relax.nn.conv2d", "relax.matmul", "bitexact.requantize", "relax.sum"},
+    "vta": {"relax.nn.conv2d", "relax.matmul", "relax.right_shift", "relax.clip", "relax.nn.relu"},
+}
+
+
 class TestDrawing:
     @pytest.mark.parametrize("target", TARGETS)
     def test_a_case_depends_on_seed_and_number_alone(self, target: str) -> None:
@@ -57,22 +64,16 @@ class TestDrawing:
             taken += 1
         assert taken > 7
 
-    DRAWN = {
-        "tensorcore": {"relax.nn.conv2d", "relax.matmul", "bitexact.requantize", "relax.nn.max_pool2d"},
-        "hexagon": {"relax.nn.conv2d", "relax.matmul", "bitexact.requantize", "relax.sum"},
-        "vta": {"relax.nn.conv2d", "relax.matmul", "relax.right_shift", "relax.clip", "relax.nn.relu"},
-    }
-
     @pytest.mark.parametrize("target", TARGETS)
     def test_everything_is_drawn_sooner_or_later(self, target: str) -> None:
         calls = [
             binding.value
-            for index in range(150)
+            for index in range(120)
             for binding in bindings_of(draw_case(target, 1, index).module["main"])
             if isinstance(binding.value, tvm.ir.Call)
         ]
         names = {call.op.name for call in calls}
-        assert self.DRAWN[target] <= names
+        assert DRAWN[target] <= names
         assert {"relax.add", "relax.left_shift", "relax.maximum"} <= names
         windows = [call.attrs for call in calls if call.op.name == "relax.nn.conv2d"]
         assert any(int(window.groups) > 1 for window in windows)
@@ -104,9 +105,9 @@ class TestDrawing:
         assert any(drawn_tiling(block, seed=seed) != drawn_tiling(other, seed=seed) for seed in range(4))
 
     def test_a_drawn_tiling_is_what_is_built(self) -> None:
-        module = dense(64, 128, 64)
+        module = dense(16, 128, 64)
         texts = set()
-        for seed in (None, 1, 2, 3):
+        for seed in (None, 1):
             flow = flow_for("tensorcore", schedule_seed=seed)
             files = flow.machine_files(flow.transform(module))
             texts.add(files["dense_kernel.ptx"])
@@ -149,12 +150,12 @@ class TestBatches:
 
     def test_a_fault_is_found_in_the_case_that_has_it(self) -> None:
         """Of a batch that is compiled together, one case has the fault, and one alone is blamed."""
-        right = judge(Batch("vta", 1, (8, 9, 10, 11)))
-        wrong = judge(Batch("vta", 1, (8, 9, 10, 11), FAULT))
+        right = judge(Batch("vta", 5, (13, 15)))
+        wrong = judge(Batch("vta", 5, (13, 15), FAULT))
         assert not any(each.is_finding for each in right)
-        assert [each.index for each in wrong] == [8, 9, 10, 11]
+        assert [each.index for each in wrong] == [13, 15]
         (found,) = [each for each in wrong if each.is_finding]
-        assert (found.kind, found.device, found.operator) == ("mismatch", "sim", "conv2d")
+        assert (found.index, found.kind, found.device) == (13, "mismatch", "sim")
         assert [each for each in wrong if each is not found] == [
             each for each in right if each.index != found.index
         ]
@@ -241,7 +242,7 @@ class TestProcesses:
 
     def test_a_real_process(self) -> None:
         judge = Judge()
-        (outcome,) = judge.judge(Batch("vta", 1, (10,), FAULT))
+        (outcome,) = judge.judge(Batch("vta", 13, (13,), FAULT))
         judge.close()
         judge.close()
         assert outcome.kind == "mismatch"
@@ -318,20 +319,43 @@ class TestSearch:
         assert list(tmp_path.iterdir()) == []
 
 
+USAGE = {
+    "target": (["--target", "npu"], "unknown target 'npu'"),
+    "cases": (["--cases", "0"], "'0' is not a whole number above 0"),
+    "minutes": (["--minutes", "-1"], "'-1' is not a number above 0"),
+    "jobs": (["--jobs", "many"], "'many' is not a whole number above 0"),
+    "seed": (["--seed", "x"], "'x' is not a whole number from 0"),
+    "fault": (["--inject", FAULT, "--target", "hexagon"], "fault vta-shift-by-one is one of vta"),
+    "json": (["--json", "/nowhere/fuzz.json"], "--json: there is no folder /nowhere"),
+}
+
+
 class TestCommand:
     def test_a_planted_fault_is_found_minimised_and_kept(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         report = tmp_path / "fuzz.json"
-        arguments = ["fuzz", "--target", "vta", "--seed", "1", "--cases", "11", "--jobs", "1"]
+        arguments = [
+            "fuzz",
+            "--target",
+            "vta",
+            "--seed",
+            "1",
+            "--cases",
+            "1",
+            "--jobs",
+            "1",
+            "--seconds",
+            "5",
+        ]
         options = ["--inject", FAULT, "--bundles", str(tmp_path / "kept"), "--json", str(report)]
         assert main([*arguments, *options]) == 1
         printed = capsys.readouterr().out
-        assert "vta, seed 1: 11 cases in" in printed
+        assert "vta, seed 1: 1 cases in" in printed
         assert "a minute, 1 process\n" in printed
         (found,) = json.loads(report.read_text())["searches"]
         (finding,) = found["findings"]
-        assert (found["cases"], finding["index"], finding["kind"]) == (11, 10, "mismatch")
+        assert (found["cases"], finding["index"], finding["kind"]) == (1, 0, "mismatch")
         assert found["cases_a_minute"] > 0
         whole, minimised = (bundles.read(finding[name]) for name in ("bundle", "minimised"))
         assert sum(array.size for array in minimised.trace.inputs.values()) < sum(
@@ -339,21 +363,11 @@ class TestCommand:
         )
         assert str(minimised.path) in printed
         assert main(["replay", str(minimised.path)]) == 1
-        assert "reproduced: mismatch in conv2d" in capsys.readouterr().out
-
-    USAGE = {
-        "target": (["--target", "npu"], "unknown target 'npu'"),
-        "cases": (["--cases", "0"], "'0' is not a whole number above 0"),
-        "minutes": (["--minutes", "-1"], "'-1' is not a number above 0"),
-        "jobs": (["--jobs", "many"], "'many' is not a whole number above 0"),
-        "seed": (["--seed", "x"], "'x' is not a whole number from 0"),
-        "fault": (["--inject", FAULT, "--target", "hexagon"], "fault vta-shift-by-one is one of vta"),
-        "json": (["--json", "/nowhere/fuzz.json"], "--json: there is no folder /nowhere"),
-    }
+        assert "\nreproduced: mismatch in dense" in capsys.readouterr().out
 
     @pytest.mark.parametrize("case", USAGE)
     def test_usage_errors(self, case: str, capsys: pytest.CaptureFixture[str]) -> None:
-        arguments, message = self.USAGE[case]
+        arguments, message = USAGE[case]
         try:
             status: object = main(["fuzz", *arguments])
         except SystemExit as end:
