@@ -161,7 +161,10 @@ def _rebuilt(
 
     # A builder that an error leaves behind unfinished complains: types are inferred beforehand.
     check = relax.BlockBuilder()
-    emit_all(lambda value, name: relax.Var(name, check.normalize(value).ty), dict(new))
+    checked = dict(new)
+    emit_all(lambda value, name: relax.Var(name, check.normalize(value).ty), checked)
+    if any(checked[result].same_as(parameter) for parameter in parameters):
+        raise ValueError("nothing is left to compute")
     builder = relax.BlockBuilder()
     with builder.function("main", parameters, attrs=function_attributes(main)):
         with builder.dataflow():

@@ -68,6 +68,11 @@ class TestEdits:
         cut = edits.without(whole, clip, clip.value.args[0])
         assert len(edits.bindings(cut)) == len(edits.bindings(whole)) - 1
 
+    def test_nothing_left_to_compute(self) -> None:
+        whole = graph()
+        with pytest.raises(ValueError, match="nothing is left to compute"):
+            edits.beginning_with(whole, edits.bindings(whole)[-1].var)
+
     RESIZED = (
         ("batch", Extents({"data": (1, 5, 6, 6)}, {}, {}), (1, 7, 3, 6)),
         ("input-channels", Extents({"data": (2, 1, 6, 6)}, {}, {}), (2, 7, 3, 6)),
