@@ -270,3 +270,13 @@ def test_a_sum_that_wraps_is_clipped():
         expected=expected,
         config=PYNQ,
     )
+
+
+def test_a_constant_result_is_compiled():
+    """min(max(x, 0), -3298) is the same for every x: TVM folds what follows."""
+    steps = (("max", 0), ("min", -3298), ("add", 64), ("mul", -1), *CLIP)
+    program = dense((1, 1, 1, 16), (1, 1, 16, 16), epilogue=steps)
+    arguments = {"data": np.ones((1, 1, 1, 16), np.int8), "weight": np.ones((1, 1, 16, 16), np.int8)}
+    outputs, report = load(program.to_bytes()).run(Machine(PYNQ), arguments)
+    assert set(outputs["out"].reshape(-1)) == {127}
+    assert report.findings == []
