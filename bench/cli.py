@@ -16,6 +16,7 @@ COMMANDS = (
     "replay",
     "fuzz",
     "tune",
+    "perf",
     "audit",
     "waivers",
     "listing",

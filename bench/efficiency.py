@@ -56,11 +56,40 @@ class LayerShapes:
         depth = up(self.weight[1], inputs) * prod(self.weight[2:])
         return images * up(channels, outputs) * prod(extents) * depth
 
+    @property
+    def read(self) -> tuple[int, ...]:
+        """How many rows and columns of the image some result depends on: a stride may leave some out."""
+        before = self.padding[:2]
+        return tuple(
+            len(
+                {
+                    place
+                    for first in range(-pad, -pad + step * results, step)
+                    for place in range(first, first + taps * reach, reach)
+                    if 0 <= place < extent
+                }
+            )
+            for extent, pad, step, results, taps, reach in zip(
+                self.data[2:],
+                before,
+                self.strides,
+                self.result[2:],
+                self.weight[2:],
+                self.dilation,
+                strict=False,
+            )
+        )
+
     def elements(self, *, channels: int = 1) -> tuple[int, int, int]:
-        """Elements of data, weight and result, with channels rounded up to a multiple of ``channels``."""
-        shapes = self.data, self.weight, self.result
-        data, weight, result = ((first, up(second, channels), *rest) for first, second, *rest in shapes)
-        return prod(data), prod((up(weight[0], channels), *weight[1:])), prod(result)
+        """Elements of data that are read, of weight and of result, with channels rounded up to a multiple."""
+        images, inputs, *_ = self.data
+        outputs, depth, *taps = self.weight
+        _, _, *extents = self.result
+        return (
+            images * up(inputs, channels) * prod(self.read),
+            up(outputs, channels) * up(depth, channels) * prod(taps),
+            images * up(outputs, channels) * prod(extents),
+        )
 
 
 def up(number: int, multiple: int) -> int:
@@ -100,7 +129,8 @@ class Measure:
     """One ratio of counters.
 
     ``parts`` gives numerator and denominator for one layer, None where it was not counted or does not apply.
-    ``least`` is the value that no kernel can go below, ``limit`` what is asked of ``workloads``.
+    ``least`` is the value that no kernel can go below, ``limit`` what is asked of ``workloads``: of each, or
+    of all ``together``.
     """
 
     target: str
@@ -110,6 +140,7 @@ class Measure:
     limit: float
     workloads: str
     percent: bool = False
+    together: bool = False
 
     def of(self, layers: Iterable[LayerVerdict]) -> float | None:
         """The ratio over some layers together: all that was counted over all that it is held to."""
@@ -192,6 +223,7 @@ MEASURES = (
         least=0.5,
         limit=0.95,
         workloads="all convolutions of ResNet-50 together",
+        together=True,
     ),
     Measure(
         "hexagon",
@@ -207,9 +239,10 @@ MEASURES = (
         "DRAM bytes over compulsory",
         _vta_bytes,
         least=1,
-        limit=1.2,
+        limit=1.19,
         workloads="C2 to C11 of ResNet-18 together: 15 % below the old tuned schedules, which move "
-        "1.41 times as much as data, weights and result",
+        "1.40 times as much as data, weights and result",
+        together=True,
     ),
     Measure(
         "vta",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ def lower_for_host(
     kernels: Mapping[str, tvm.tirx.PrimFunc],
     *,
     target: str,
+    objects: Sequence[bytes] = (),
     host: Mapping[str, Any] = HOST_TARGET,
 ) -> Artifact:
     """An artefact whose accelerator kernels are plain code in the host library.
 
-    ``host`` is TVM's target of the library.
+    ``objects`` are linked with it: compiled functions that the kernels call. ``host`` is TVM's target of it.
     """
 
     def call_plain(builder: relax.BlockBuilder, kernel: str, call: relax.Call) -> relax.Expr:
@@ -59,7 +60,7 @@ def lower_for_host(
         called = relax.call_tir(builder.add_func(function, kernel), relax.Tuple(arguments), result)
         return _as(builder.normalize(called), tuple(int(extent) for extent in call.ty.shape))
 
-    return _lower(mod, call_plain, {}, target=target, host=host)
+    return _lower(mod, call_plain, {}, target=target, objects=objects, host=host)
 
 
 def _lower(
@@ -68,6 +69,7 @@ def _lower(
     machine: Mapping[str, bytes],
     *,
     target: str,
+    objects: Sequence[bytes] = (),
     host: Mapping[str, Any] = HOST_TARGET,
 ) -> Artifact:
     replacer = _KernelReplacer(call_kernel)
@@ -81,7 +83,7 @@ def _lower(
         inputs=tuple(_spec(parameter) for parameter in main.params),
         outputs=tuple(_spec(variable) for variable in main.body.body.fields),
         kernels=tuple(replacer.kernels),
-        host_library=_host_library(lowered, host),
+        host_library=_host_library(lowered, objects, host),
         machine=dict(machine),
     )
 
@@ -144,7 +146,7 @@ def _host_code() -> tvm.tirx.PrimFunc:
     return te.create_prim_func([source, copy]).with_attr("global_symbol", "host_code")
 
 
-def _host_library(mod: tvm.IRModule, host: Mapping[str, Any]) -> bytes:
+def _host_library(mod: tvm.IRModule, objects: Sequence[bytes], host: Mapping[str, Any]) -> bytes:
     """The Relax VM executable and the host's operators as one ELF shared object.
 
     The linker is lld from the package ziglang, so that the machine needs no C compiler.
@@ -153,15 +155,22 @@ def _host_library(mod: tvm.IRModule, host: Mapping[str, Any]) -> bytes:
         executable = tvm.compile(mod, target=tvm.target.Target(dict(host)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, HOST_LIBRARY)
-            executable.export_library(str(path), fcompile=_link)
+            others = []
+            for index, content in enumerate(objects):
+                others.append(Path(folder, f"called{index}.o"))
+                others[-1].write_bytes(content)
+            executable.export_library(str(path), fcompile=_linker(others))
             return path.read_bytes()
     except Exception as error:
         raise BuildError(f"the host library could not be built: {error}") from error
 
 
-def _link(output: str, objects: list[str], options: object = None, **_: object) -> None:
-    command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "-o", output, *objects]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+def _linker(others: Sequence[Path]) -> Callable[..., None]:
+    """What TVM calls to link its objects, here together with others."""
 
+    def link(output: str, objects: list[str], options: object = None, **_: object) -> None:
+        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "-o", output, *objects]
+        subprocess.run([*command, *map(str, others)], check=True, capture_output=True, text=True)
 
-_link.output_format = "so"  # type: ignore[attr-defined]
+    link.output_format = "so"  # type: ignore[attr-defined]
+    return link

@@ -13,6 +13,7 @@ import tvm
 from tvm import relax
 
 from bench.artifact import Artifact
+from bench.compare.causes import layer_causes
 from bench.compare.mismatch import find_device_mismatch, find_pass_mismatch
 from bench.compare.verdict import LayerVerdict, Verdict
 from bench.devices import counters, names
@@ -61,6 +62,7 @@ def run(
     progress: Progress = lambda _: None,
     trace: Trace | None = None,
     executor: Executor = execute,
+    explain: bool = True,
     **options: Any,
 ) -> Verdict:
     """Take an integer graph through a target's passes, kernels and device, and compare every tensor.
@@ -70,8 +72,9 @@ def run(
     device. A planted ``fault`` changes only what the device gets. ``profile`` is the backend of VTA that the
     device ``sim`` executes, of simulators.vta.profiles, or all. ``timeout`` limits the device, in seconds.
     ``executor`` runs the artefact, by default in a process of its own. ``trace`` receives what the run makes
-    on its way; the transformed graph and the artefact that it holds already are not made again. ``options``
-    are those of the target, as ``config`` of VTA.
+    on its way; the transformed graph and the artefact that it holds already are not made again.
+    ``explain`` says whether the cause of a mismatch is looked for, which may take seconds. ``options`` are
+    those of the target, as ``config`` of VTA.
 
     Raises ValueError for an unknown target, option or device, or inputs that do not fit the graph, and
     FaultNotPlanted for a fault that finds nothing to change; every other outcome is a verdict.
@@ -91,7 +94,7 @@ def run(
     trace = trace or Trace()
     trace.mod, trace.inputs, trace.options, trace.profile = mod, named_inputs(mod, inputs), options, profile
     try:
-        _Run(verdict, flow, mod, fault, timeout, progress, trace, executor).judge()
+        _Run(verdict, flow, mod, fault, timeout, progress, trace, executor, explain).judge()
     except Unsupported as reason:
         verdict.verdict, verdict.reason = "unsupported", str(reason)
     except BuildError as error:
@@ -114,6 +117,7 @@ class _Run:
     progress: Progress
     trace: Trace
     executor: Executor = execute
+    explain: bool = True
 
     def judge(self) -> None:
         """Do everything, in order; the first thing that is wrong ends it."""
@@ -155,6 +159,11 @@ class _Run:
             on_kernel=lambda kernel: self.progress(f"device {device}: {kernel}"),
         )
         compare(verdict, transformed, execution, reference)
+        if verdict.mismatch and self.explain:
+            self.progress("looking for the cause")
+            name = verdict.mismatch.binding
+            binding = next(each for each in bindings_of(transformed.mod["main"]) if each.var.name == name)
+            verdict.causes = layer_causes(transformed, binding, reference, execution.outputs[name])
 
     def build(self, transformed: Transformed) -> Artifact:
         """The artefact for the device, with the fault in it if there is one."""
@@ -166,7 +175,8 @@ class _Run:
                 if fault and fault.machine:
                     raise FaultNotPlanted(f"{fault.name} changes machine code, and the device host has none")
                 kernels = self.flow.plain_kernels(transformed)
-                return lower_for_host(transformed.mod, kernels, target=self.flow.target)
+                objects = self.flow.plain_objects()
+                return lower_for_host(transformed.mod, kernels, target=self.flow.target, objects=objects)
             files = self.flow.machine_files(transformed)
             if fault and fault.machine:
                 files = fault.machine(files)

@@ -71,17 +71,14 @@ def _ziglang() -> Tool:
 
 
 def _qemu() -> Tool:
-    from kernels.hexagon.build import ARCHITECTURES, probe_elf
+    from kernels.hexagon.architectures import built_architectures, probe_elf
     from simulators.hvx import qemu
 
     reason = qemu.available()
     if reason:
         return Tool("qemu-hexagon", False, "not found", f"sudo {qemu.INSTALL}")
-    banner = subprocess.run([qemu.PROGRAM, "--version"], capture_output=True, text=True, check=False)
-    version = (
-        banner.stdout.splitlines()[0].removeprefix("qemu-hexagon ") if banner.stdout else "unknown version"
-    )
-    newest = qemu.newest_architecture({number: probe_elf(number) for number in ARCHITECTURES})
+    version = f"version {qemu.version()}"
+    newest = qemu.newest_architecture({number: probe_elf(number) for number in built_architectures()})
     if newest is None:
         return Tool("qemu-hexagon", False, f"{version}: it runs no Hexagon program", f"sudo {qemu.INSTALL}")
     return Tool("qemu-hexagon", True, f"{version}: runs Hexagon up to v{newest}")

@@ -85,6 +85,11 @@ def a_number_of_jobs(value: str) -> int:
     return int(_positive(value, int, "a whole number of jobs"))
 
 
+def a_number_of_examples(value: str) -> int:
+    """A positive number of examples."""
+    return int(_positive(value, int, "a whole number of examples"))
+
+
 def a_seed(value: str) -> int:
     """A whole number from 0."""
     if not value.isdigit():
@@ -124,7 +129,7 @@ def _positive(value: str, kind: Callable[[str], float], what: str) -> float:
 
 def add_bundles(parser: argparse.ArgumentParser) -> None:
     """Add ``--bundles``: where failing cases are kept."""
-    from bench.bundles.folder import DEFAULT, VARIABLE, default_folder
+    from bench.bundle_folder import DEFAULT, VARIABLE, default_folder
 
     parser.add_argument(
         "--bundles",

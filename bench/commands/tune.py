@@ -23,8 +23,8 @@ def add_to(commands: Any) -> None:
         "tune",
         help="search for better schedules of tensor-core kernels with TVM's MetaSchedule",
         description="Breeds schedules of every tensor-core kernel of a workload, or of convolutions, runs "
-        "each on the PTX machine, and keeps the records for later runs. Exit status 1 where a candidate "
-        "computed something wrong, which is a fault of the compiler.",
+        "each on the PTX machine or a GPU, and keeps the records for later runs. Exit status 1 where a "
+        "candidate computed something wrong, which is a fault of the compiler.",
     )
     parser.add_argument(
         "workload",
@@ -42,6 +42,12 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--trials", type=some_trials, default=32, help="candidates for each kernel (default 32)"
+    )
+    parser.add_argument(
+        "--device",
+        choices=("sim", "cuda"),
+        default="sim",
+        help="what measures: the PTX machine's counters, or the clock of this computer's GPU (default sim)",
     )
     parser.add_argument("--seed", type=a_seed, default=0, help="of candidates and operands (default 0)")
     parser.add_argument("--batch", type=a_batch, help="images of the workload, all in one batch")
@@ -85,6 +91,7 @@ def some_trials(value: str) -> int:
 
 def execute(options: argparse.Namespace) -> int:
     """Tune each kernel and print what was gained; the status says whether every candidate was right."""
+    from bench.devices.machines import machine_for
     from bench.reports import tuning as report
     from bench.tuning import records
     from bench.tuning.search import tune
@@ -94,9 +101,13 @@ def execute(options: argparse.Namespace) -> int:
     folder: Path | None = options.database or records.default_folder()
     if folder is None:
         return _usage_error(f"{records.VARIABLE} is empty: name a folder for the records with --database DIR")
+    if missing := machine_for("tensorcore", options.device).missing():
+        print(f"device-missing: {missing}", file=sys.stderr)
+        return 1
+    kept = records.device_folder(folder, options.device)
     try:
         layers = _layers(options)
-        database = records.open_database(folder)
+        database = records.open_database(kept)
     except ValueError as error:
         return _usage_error(str(error))
     tunings = []
@@ -105,9 +116,16 @@ def execute(options: argparse.Namespace) -> int:
             show = progress.of(layer.name)
             show(f"{options.trials} candidates")
             tunings.append(
-                tune(layer, database=database, trials=options.trials, seed=options.seed, progress=show)
+                tune(
+                    layer,
+                    database=database,
+                    trials=options.trials,
+                    seed=options.seed,
+                    device=options.device,
+                    progress=show,
+                )
             )
-    print(f"{report.table(tunings)}\n\nseed {options.seed}, records in {folder}")
+    print(f"{report.table(tunings)}\n\nseed {options.seed}, device {options.device}, records in {kept}")
     if text := report.failures(tunings):
         print(f"\n{text}")
     if options.json:

@@ -7,11 +7,14 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.commands.options import a_seed, a_target, a_timeout, add_bundles, kept
+from bench.commands.options import a_number_of_examples, a_seed, a_target, a_timeout, add_bundles, kept
 
-KERNEL, REFERENCE, BLOCK = "kernel", "reference", "block"
+if TYPE_CHECKING:
+    from bench.compare.verdict import Verdict
+
+KERNEL, REFERENCE, BLOCK, SHAPES = "kernel", "reference", "block", "shapes"
 
 
 def add_to(commands: Any) -> None:
@@ -21,13 +24,17 @@ def add_to(commands: Any) -> None:
         help="run a schedule of your own on a target's machine and compare it with a reference",
         description="FILE.py defines the kernel: a scheduled PrimFunc, an IRModule, a Schedule, a VTA "
         "program, or a function that schedules a PrimFunc; its name is NAME, or 'kernel'. 'reference' in the "
-        "same file is a NumPy function or a PrimFunc, 'block' the PrimFunc that a function schedules.",
+        "same file is a NumPy function or a PrimFunc, 'block' the PrimFunc that a function schedules. With "
+        "'shapes', a list or a Hypothesis strategy, 'block' (or else the kernel) is a function of a shape.",
     )
     parser.add_argument("file", metavar="FILE.py[::NAME]", help="the kernel")
     parser.add_argument("--target", type=a_target, required=True, help="tensorcore, hexagon or vta")
     parser.add_argument("--device", default="sim", help="sim (default), or cuda: the GPU of this computer")
     parser.add_argument("--reference", metavar="NAME", help="name of the reference in FILE.py")
     parser.add_argument("--instruction", metavar="NAME", help="fail unless the kernel executed it")
+    parser.add_argument(
+        "--examples", type=a_number_of_examples, default=20, help="shapes drawn from a strategy (default 20)"
+    )
     parser.add_argument("--seed", type=a_seed, default=0, help="of the operands (default 0)")
     parser.add_argument("--timeout", type=a_timeout, default=600.0, metavar="SECONDS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict to a file as well")
@@ -52,6 +59,8 @@ def execute(options: argparse.Namespace) -> int:
             options.target,
             options.device,
             block=getattr(module, BLOCK, None),
+            shapes=getattr(module, SHAPES, None),
+            examples=options.examples,
             instruction=options.instruction,
             seed=options.seed,
             timeout=options.timeout,
@@ -63,12 +72,22 @@ def execute(options: argparse.Namespace) -> int:
         return 2
     kept(options.bundles, verdict, trace, seed=options.seed)
     print(verdict_table([verdict]))
-    print(f"\n{verdict.workload}, seed {options.seed}: {verdict.layers[0].shapes}" if verdict.layers else "")
+    print(f"\n{verdict.workload}, seed {options.seed}{_shapes(verdict)}")
     if text := details(verdict):
         print(text)
     if options.json:
         json_file.write(options.json, [verdict], seed=options.seed)
     return 0 if verdict.exact else 1
+
+
+def _shapes(verdict: Verdict) -> str:
+    """What was verified, in words: the tensors of the kernel, or how many shapes."""
+    if verdict.shapes_tried and verdict.exact:
+        return f": {verdict.shapes_tried} shapes"
+    tried = ""
+    if verdict.shape:
+        tried = f", {verdict.shapes_tried} shapes; the smallest that fails is {verdict.shape}"
+    return f"{tried}: {verdict.layers[0].shapes}" if verdict.layers else tried
 
 
 def load_file(path: Path) -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench.compare.causes import Cause
 from bench.compare.mismatch import Mismatch
 from bench.compare.smallest import SmallestOperands
 from simulators.report import Finding
@@ -48,7 +49,9 @@ class Verdict:
     """The outcome of one workload on one target and device.
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
-    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands. ``counters`` are those
+    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands; ``causes`` are
+    known errors that would give what the device gave. Where many shapes were tried, ``shape`` is the one that
+    failed, and ``shapes_tried`` how many that were. ``counters`` are those
     of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
     simulator. ``bundle`` is the directory in which a failing case was kept.
     """
@@ -65,9 +68,12 @@ class Verdict:
     mismatch: Mismatch | None = None
     findings: list[Finding] = field(default_factory=list)
     accuracy: dict[str, float] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
     similarity: float | None = None
     fault: str | None = None
     smallest: SmallestOperands | None = None
+    shape: str | None = None
+    shapes_tried: int | None = None
     hardware: str | None = None
     bundle: str | None = None
 

@@ -20,6 +20,7 @@ from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.interpreter import module_command
 from bench.devices.machines import machine_for
 from bench.devices.names import is_local_machine
+from simulators import child_process
 from simulators.report import Finding
 
 
@@ -72,7 +73,7 @@ def require_device(target: str, device: str) -> None:
 def _work(folder: Path, seconds: float, on_kernel: Callable[[str], None] | None) -> None:
     """Run the worker to its end; its process group is ended with it, simulators included."""
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process = child_process.start(
             module_command("bench.devices.worker", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from bench.devices.ending import end_group, how_ended, last_output
+from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.interpreter import module_command
 from bench.devices.kernel_worker import LENGTH_BYTES
 from bench.devices.machines import machine_for
+from simulators import child_process
 from simulators.report import Report
 
 
@@ -28,7 +30,8 @@ class KernelProcess:
 
     ``files`` are machine files by name, as a flow makes them; ``device`` is ``sim`` or ``cuda``.
     ``hardware`` names what executes them, where that is no simulator. Raises DeviceFailure where the
-    machine is missing, refuses the code, dies, or does not answer within ``seconds``.
+    machine is missing, refuses the code, dies, or does not answer within ``seconds``. A GPU is this process's
+    alone until it is closed (:mod:`bench.devices.exclusive`).
     """
 
     def __init__(
@@ -37,8 +40,10 @@ class KernelProcess:
         if reason := machine_for(target, device).missing():
             raise device_missing(reason)
         self._seconds = seconds
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(exclusive(device))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(
+        self._process = child_process.start(
             module_command("bench.devices.kernel_worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,6 +107,7 @@ class KernelProcess:
         for stream in (self._process.stdin, self._process.stdout, self._log):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
+        self._held.close()
 
     def __enter__(self) -> KernelProcess:
         return self

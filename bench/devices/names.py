@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 DEVICES: Mapping[str, str] = {
-    "host": "this CPU: TVM compiles the transformed graph, kernels as plain code",
+    "host": "this CPU: TVM compiles the transformed graph, instructions as plain code",
     "sim": "the target's machine: the PTX machine, qemu-hexagon, the VTA machine",
     "cuda": "the GPU of this computer, for the target tensorcore",
     "rpc://HOST:PORT": "the same machines behind a TVM RPC server (bitexact serve)",

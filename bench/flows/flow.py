@@ -36,6 +36,9 @@ class Flow(Protocol):
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """For each kernel the TensorIR function that computes it with plain code, for the device ``host``."""
 
+    def plain_objects(self) -> tuple[bytes, ...]:
+        """Compiled objects with the functions that plain kernels call, to be linked with them."""
+
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """The machine code of all kernels, as the target's machine loads it."""
 

@@ -25,6 +25,7 @@ from kernels.hexagon.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.hexagon.dense import dense_primfunc, schedule_dense, takes_signed_weights
 from kernels.hexagon.depthwise import depthwise_primfunc, schedule_depthwise
 from kernels.hexagon.machine_code import without_vrmpy
+from kernels.hexagon.plain import plain_code, plain_object
 
 
 class HexagonFlow:
@@ -56,23 +57,29 @@ class HexagonFlow:
         return replace(layers, mod=lifted, report=report, operators=operators, on_host=left)
 
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
-        """The kernels before scheduling."""
-        layers = {kernel.name: _primfunc(kernel) for kernel in packed_kernels(transformed)}
-        operators = {name: operator_kernel(transformed.mod[name]).plain for name in transformed.operators}
-        return {**layers, **operators}
+        """The same schedules as the machine's, with C in place of HVX (:mod:`kernels.hexagon.plain`)."""
+        with plain_code():
+            return self._scheduled(transformed)
+
+    def plain_objects(self) -> tuple[bytes, ...]:
+        """The C in place of HVX."""
+        return (plain_object(),)
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
-        scheduled = {}
+        shapes = {name: operator_kernel(transformed.mod[name]).shapes for name in transformed.operators}
+        return {**self.compile(self._scheduled(transformed)), HEXAGON_SHAPES: json.dumps(shapes).encode()}
+
+    def _scheduled(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         # Layers that are alike share a kernel.
-        for kernel in {kernel.name: kernel for kernel in packed_kernels(transformed)}.values():
-            scheduled[kernel.name] = _schedule(kernel)
-        shapes = {}
+        scheduled = {
+            kernel.name: _schedule(kernel)
+            for kernel in {kernel.name: kernel for kernel in packed_kernels(transformed)}.values()
+        }
         for name in transformed.operators:
             operator = operator_kernel(transformed.mod[name])
             scheduled[name] = operator.schedule(operator.plain)
-            shapes[name] = operator.shapes
-        return {**self.compile(scheduled), HEXAGON_SHAPES: json.dumps(shapes).encode()}
+        return scheduled
 
     def compile(self, kernels: Mapping[str, Any]) -> dict[str, bytes]:
         """Scheduled functions to one ELF."""

@@ -78,11 +78,8 @@ class TensorCoreFlow:
             instruction=_instruction,
             absorb=self._absorb,
         )
-        tuned = {
-            kernel.name: f"tuned, cost {record.cost:,.0f}"
-            for kernel in packed_kernels(transformed)
-            if (record := self._record(primfunc(kernel)))
-        }
+        kernels = packed_kernels(transformed) if self._records.any else []
+        tuned = {kernel.name: str(found) for kernel in kernels if (found := self._record(primfunc(kernel)))}
         report = [
             replace(layer, schedule=tuned.get(layer.kernel, "default") if layer.kernel else None)
             for layer in transformed.report
@@ -105,6 +102,10 @@ class TensorCoreFlow:
     def plain_kernels(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         """The kernels before scheduling."""
         return {kernel.name: primfunc(kernel) for kernel in packed_kernels(transformed)}
+
+    def plain_objects(self) -> tuple[bytes, ...]:
+        """Nothing: plain TensorIR calls none."""
+        return ()
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.ptx`` for each kernel, scheduled as its record says if it has one; and all launches."""

@@ -99,6 +99,10 @@ class VtaFlow:
         }
         return layers | self._operators(transformed, PLAIN)
 
+    def plain_objects(self) -> tuple[bytes, ...]:
+        """Nothing: plain TensorIR calls none."""
+        return ()
+
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
         """``NAME.vta``, a program for each kernel."""
         layers = {

@@ -124,8 +124,13 @@ class Together:
         return counted
 
     def _on_host(self, transformed: Transformed) -> Execution:
-        kernels = self.flow.plain_kernels(transformed)
-        artifact = lower_for_host(transformed.mod, kernels, target=self.flow.target, host=self.host)
+        artifact = lower_for_host(
+            transformed.mod,
+            self.flow.plain_kernels(transformed),
+            target=self.flow.target,
+            objects=self.flow.plain_objects(),
+            host=self.host,
+        )
         return execute_here(artifact, self.inputs)
 
     def _on_machine(self, transformed: Transformed) -> Execution:

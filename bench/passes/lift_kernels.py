@@ -54,6 +54,9 @@ def bindings_of(function: relax.Function) -> list[relax.VarBinding]:
     return [binding for block in function.body.blocks for binding in block.bindings]
 
 
+Readers = Mapping[relax.Var, Sequence[relax.VarBinding]]
+
+
 def readers_of(bindings: Sequence[relax.VarBinding]) -> dict[relax.Var, list[relax.VarBinding]]:
     """The bindings that read each variable, once for each time they read it."""
     readers: dict[relax.Var, list[relax.VarBinding]] = {}
@@ -63,9 +66,14 @@ def readers_of(bindings: Sequence[relax.VarBinding]) -> dict[relax.Var, list[rel
     return readers
 
 
-def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[relax.VarBinding]:
-    """The bindings after ``start`` in which each reads the one before and is its only reader."""
-    readers = readers_of(bindings)
+def following_chain(
+    bindings: Sequence[relax.VarBinding], start: int, *, readers: Readers | None = None
+) -> list[relax.VarBinding]:
+    """The bindings after ``start`` in which each reads the one before and is its only reader.
+
+    ``readers`` are those of all variables, where they are known already.
+    """
+    readers = readers or readers_of(bindings)
     chain: list[relax.VarBinding] = []
     last = bindings[start]
     while len(readers.get(last.var, [])) == 1 and isinstance(last.var, relax.DataflowVar):
@@ -77,10 +85,15 @@ def following_chain(bindings: Sequence[relax.VarBinding], start: int) -> list[re
 
 
 def own_chain(
-    bindings: Sequence[relax.VarBinding], start: int, taken: Container[relax.Var]
+    bindings: Sequence[relax.VarBinding],
+    start: int,
+    taken: Container[relax.Var],
+    *,
+    readers: Readers | None = None,
 ) -> list[relax.VarBinding]:
     """What follows an operator up to what belongs to another kernel: two layers may lead to one addition."""
-    return list(takewhile(lambda each: each.var not in taken, following_chain(bindings, start)))
+    chain = following_chain(bindings, start, readers=readers)
+    return list(takewhile(lambda each: each.var not in taken, chain))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ blocks of a split one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import tvm
@@ -29,15 +30,15 @@ def keep_packed(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed
 def _max_pool2d(
     packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict[str, Any]
 ) -> Packed | None:
-    data = _form(packer, call.args[0])
+    data = packer.form(call.args[0])
     if data is None or attributes["layout"] != data.axes or not _whole(data, "HW"):
         return None
     names = ("pool_size", "strides", "padding", "dilation", "ceil_mode")
     layout = data.layout.text
     pooled = relax.op.nn.max_pool2d(
-        data.var, **{name: attributes[name] for name in names}, layout=layout, out_layout=layout
+        packer.values(data), **{name: attributes[name] for name in names}, layout=layout, out_layout=layout
     )
-    return Packed(packer.emit(var.name, pooled), data.layout, data.axes, tensor_shape(var))
+    return replace(data, var=packer.stored(var.name, pooled, data.dtype), shape=tensor_shape(var))
 
 
 def _resize2d(

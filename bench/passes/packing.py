@@ -40,6 +40,7 @@ ELEMENTWISE = frozenset(
         "relax.subtract",
     }
 )
+CHANNEL_BY_CHANNEL = ELEMENTWISE | {"relax.image.resize2d", "relax.nn.max_pool2d"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,6 @@ class GraphPacker:
         self._plain: dict[relax.Var, relax.Expr] = {}
         self._packed: dict[relax.Var, Packed] = {}
         self._repacked: dict[tuple[relax.Var, str, tuple[tuple[str, int], ...]], Packed] = {}
-        self._held: dict[relax.Var, relax.Var] = {}
         self.constants = constant_bindings(self._main)
         """Tensors that no input changes, by the variable of the integer graph."""
         self._readers = _readers(self._main)
@@ -169,10 +169,10 @@ class GraphPacker:
         return self._readers.get(tensor, [])
 
     def layers_behind(self, tensor: relax.Var) -> list[relax.Call]:
-        """The calls that read ``tensor`` of the integer graph, or what elementwise operators make of it."""
+        """The calls that read ``tensor`` of the integer graph, or what is made of it channel by channel."""
         found: list[relax.Call] = []
         for variable, call in self.readers(tensor):
-            if isinstance(call.op, tvm.ir.Op) and call.op.name in ELEMENTWISE:
+            if isinstance(call.op, tvm.ir.Op) and call.op.name in CHANNEL_BY_CHANNEL:
                 found += self.layers_behind(variable)
             else:
                 found.append(call)
@@ -279,14 +279,14 @@ class GraphPacker:
         arguments: list[relax.Expr] = []
         for argument in call.args:
             if isinstance(argument, relax.Var) and argument in operands:
-                arguments.append(self._values(operands[argument]))
+                arguments.append(self.values(operands[argument]))
             elif (constant := self.constant(argument)) is not None:
                 packed = packed_operand(call, constant, first)
                 arguments.append(relax.const(packed, str(packed.dtype)))
             else:
                 arguments.append(argument)
         result = held_call(call, arguments, lambda step: self.emit(f"{var.name}_held", step))
-        stored = self._stored(var.name, result, four_bit_type(call))
+        stored = self.stored(var.name, result, four_bit_type(call))
         return replace(first, var=stored, dtype=four_bit_type(call))
 
     def _packed_like(self, tensor: relax.Var, like: Packed) -> Packed | None:
@@ -299,20 +299,20 @@ class GraphPacker:
             return self._packed.get(tensor)
         return self._pack(tensor, like.layout, like.axes, like.extents)
 
-    def _stored(self, name: str, values: relax.Expr, dtype: str | None) -> relax.Var:
+    def stored(self, name: str, values: relax.Expr, dtype: str | None) -> relax.Var:
         """Values in a packed layout as they are stored there: 4-bit ones (``dtype``) as words."""
         if not dtype:
             return self.emit(name, values)
         return self.emit(f"{name}_words", int4.pack_int4(self.emit(f"{name}_held", values)))
 
-    def _values(self, packed: Packed) -> relax.Var:
-        """The values of a packed tensor one by one: of words, the tensor that holds them."""
+    def values(self, packed: Packed) -> relax.Var:
+        """The values of a packed tensor one by one: of words, a tensor that holds them.
+
+        Each reader has one of its own, which its kernel may then take in.
+        """
         if not packed.dtype:
             return packed.var
-        if packed.var not in self._held:
-            values = int4.unpack_int4(packed.var, dtype=packed.dtype)
-            self._held[packed.var] = self.emit(f"{packed.var.name}_held", values)
-        return self._held[packed.var]
+        return self.emit(f"{packed.var.name}_held", int4.unpack_int4(packed.var, dtype=packed.dtype))
 
     def _widened(self, packed: Packed, multiples: dict[str, int]) -> Packed:
         """A tensor in a layout without factors, its axes padded at the end to the multiples given."""
@@ -338,7 +338,7 @@ class GraphPacker:
         multiple = {axis: int(np.lcm(multiples.get(axis, 1), layout.block(axis))) for axis in axes}
         padded = [-(-size // multiple[axis]) * multiple[axis] for axis, size in zip(axes, shape, strict=True)]
         arranged = self.arranged(tensor, layout, padded, axes, name=name)
-        packed = self._stored(f"{name}_{layout.text}", arranged, dtype)
+        packed = self.stored(f"{name}_{layout.text}", arranged, dtype)
         self.correspondences.append(Correspondence(name, packed.name, axes, layout.text, shape, dtype))
         return Packed(packed, layout, axes, shape, dtype)
 
@@ -363,7 +363,7 @@ class GraphPacker:
         full = [extents[axis] for axis in packed.axes]
         split, order = split_and_order(packed.layout, full, packed.axes)
         inverse = [int(position) for position in np.argsort(order)]
-        tensor = self._values(packed)
+        tensor = self.values(packed)
         if inverse != sorted(inverse):
             tensor = self.emit(f"{name}_plain", relax.op.permute_dims(tensor, inverse))
         if split != full:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.pytest_plugin import properties
+from bench.pytest_plugin import keeping, properties
 from bench.pytest_plugin.case import TARGET_FIXTURE, case_of, default_target, seed_of
 from bench.pytest_plugin.markers import REQUIRE_MARKER
 from bench.pytest_plugin.options import Settings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from bench.compare.verdict import Verdict
     from bench.pipeline import Inputs
+    from bench.trace import Trace
     from bench.workloads import Workload
 
 
@@ -41,8 +43,16 @@ class Bitexact:
     of these two, and ``device`` what ``--bitexact-device`` names.
     """
 
-    def __init__(self, item: pytest.Item, settings: Settings, waiver: Waiver | None = None) -> None:
-        self._item, self._settings, self._waiver = item, settings, waiver
+    def __init__(
+        self,
+        item: pytest.Item,
+        settings: Settings,
+        *,
+        waiver: Waiver | None = None,
+        bundles: Callable[[], Path | None] | None = None,
+    ) -> None:
+        """``bundles`` says where failing cases are kept; it is asked when there is one."""
+        self._item, self._settings, self._waiver, self._bundles = item, settings, waiver, bundles
         self._calls = 0
         self.case = case_of(item)
         self.session_seed = settings.seed
@@ -87,17 +97,18 @@ class Bitexact:
         verdict is exact, and is skipped where the device is missing.
         """
         __tracebackhide__ = True
+        from bench.trace import Trace
         from bench.verification.verify import DEVICES, verify
 
         target = target or self.target
         if device is None and self.device not in DEVICES:
             pytest.skip(f"kernels are verified on {', '.join(DEVICES)}; --bitexact-device is {self.device}")
+        device = device or self._device_for(target)
         drawn = self._next_seed(seed)
         options.setdefault("name", self._item.name)
-        verdict = verify(
-            kernel, reference, target, device or self.device, **self._defaults(options, seed=drawn)
-        )
-        return self._judge(verdict, seed=drawn)
+        trace = options.setdefault("trace", Trace())
+        verdict = verify(kernel, reference, target, device, **self._defaults(options, seed=drawn))
+        return self._judge(verdict, trace, seed=drawn)
 
     def run(
         self,
@@ -117,14 +128,17 @@ class Bitexact:
         """
         __tracebackhide__ = True
         from bench.pipeline import run
+        from bench.trace import Trace
 
         target = target or self.target
+        device = device or self._device_for(target)
         drawn = self._next_seed(seed) if inputs is None else None
         if inputs is None:
             inputs = _drawn(mod, drawn or 0)
         options.setdefault("workload", self._item.name)
-        verdict = run(mod, inputs, target, device or self.device, **self._defaults(options))
-        return self._judge(verdict, seed=drawn)
+        trace = options.setdefault("trace", Trace())
+        verdict = run(mod, inputs, target, device, **self._defaults(options))
+        return self._judge(verdict, trace, seed=drawn)
 
     def run_workload(
         self, workload: Workload, target: str | None = None, device: str | None = None, **options: Any
@@ -134,11 +148,40 @@ class Bitexact:
         The test fails unless the verdict is exact, and is skipped where the device is missing.
         """
         __tracebackhide__ = True
+        from bench.trace import Trace
         from bench.workload_run import run_workload
 
         target = target or self.target
-        verdict = run_workload(workload, target, device or self.device, **self._defaults(options))
-        return self._judge(verdict, seed=None)
+        device = device or self._device_for(target)
+        trace = options.setdefault("trace", Trace())
+        verdict = run_workload(workload, target, device, **self._defaults(options))
+        return self._judge(verdict, trace, seed=None)
+
+    def replay(self, bundle: Path | str, device: str | None = None, **options: Any) -> Verdict:
+        """Run a bundle again (:func:`bench.bundles.replay`), on its own device unless one is named.
+
+        The test fails unless the verdict is exact now, and is skipped where the device is missing.
+        """
+        __tracebackhide__ = True
+        from bench.bundles import read, replay
+        from bench.commands.replay import compared
+        from bench.trace import Trace
+
+        held = read(bundle)
+        trace = options.setdefault("trace", Trace())
+        verdict = replay(held, device=device or self._settings.asked_device, **self._defaults(options))
+        return self._judge(verdict, trace, seed=None, more=compared(held, verdict))
+
+    def _device_for(self, target: str) -> str:
+        """The session's device; the test is skipped where it is none for this target."""
+        __tracebackhide__ = True
+        from bench.devices.names import check_target
+
+        try:
+            check_target(self.device, target)
+        except ValueError as error:
+            pytest.skip(str(error))
+        return self.device
 
     def _origin(self, seed: int) -> str:
         """Where the seed of the last call comes from."""
@@ -152,14 +195,25 @@ class Bitexact:
     def _defaults(self, options: dict[str, Any], **more: Any) -> dict[str, Any]:
         return {"timeout": self._settings.timeout, **more, **options}
 
-    def _judge(self, verdict: Verdict, *, seed: int | None) -> Verdict:
-        """Record a verdict; go on only if it is exact."""
+    def _judge(self, verdict: Verdict, trace: Trace, *, seed: int | None, more: str = "") -> Verdict:
+        """Record a verdict, keep what is asked for, and go on only if the verdict is exact."""
         __tracebackhide__ = True
         self._calls += 1
         phase = phase_of(verdict)
-        reason = _first_line(verdict)
+        notes = [more]
+        if phase and self._bundles and not (self._waiver and self._waiver.phase == phase):
+            notes.append(keeping.keep_bundle(self._bundles(), self.case, verdict, trace, seed) or "")
+        artifact = None
+        if self._settings.artifacts and trace.artifact:
+            artifact = keeping.keep_artifact(self._settings.artifacts, self.case, self._calls, trace.artifact)
         self._item.user_properties += properties.of_call(
-            self._calls, verdict, phase=phase, reason=reason, seed=seed
+            self._calls,
+            verdict,
+            phase=phase,
+            reason=_first_line(verdict),
+            seed=seed,
+            artifact=artifact,
+            bundle=verdict.bundle,
         )
         if phase is None:
             return verdict
@@ -167,9 +221,9 @@ class Bitexact:
         required = self._settings.require_device or self._item.get_closest_marker(REQUIRE_MARKER)
         if missing and not required:
             pytest.skip(f"{verdict.target} on {verdict.device}: device-missing: {verdict.reason}")
-        raise NotExact(self._message(verdict, phase, seed), verdict=verdict, phase=phase)
+        raise NotExact(self._message(verdict, phase, seed, notes), verdict=verdict, phase=phase)
 
-    def _message(self, verdict: Verdict, phase: str, seed: int | None) -> str:
+    def _message(self, verdict: Verdict, phase: str, seed: int | None, notes: Sequence[str]) -> str:
         from bench.reports.table import details
 
         lines = [f"{verdict.target} on {verdict.device}: {verdict.verdict}, in phase {phase}"]
@@ -178,7 +232,7 @@ class Bitexact:
             lines.append(f"seed {seed} ({self._origin(seed)})")
         if self._waiver and self._waiver.phase != phase:
             lines.append(f"a waiver expects it to fail in phase {self._waiver.phase}: {self._waiver.reason}")
-        return "\n".join(line for line in lines if line)
+        return "\n".join(line for line in [*lines, *notes] if line)
 
 
 def _first_line(verdict: Verdict) -> str | None:

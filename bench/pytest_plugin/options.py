@@ -13,6 +13,7 @@ from bench.commands.options import a_seed, a_timeout, some_device, some_targets
 
 PREFIX = "--bitexact-"
 DEFAULT_TARGET = "tensorcore"
+DEFAULT_DEVICE = "sim"
 DEFAULT_TIMEOUT = 600.0
 DEFAULT_WAIVERS = "bitexact-waivers.toml"
 RANDOM = "random"
@@ -33,7 +34,6 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--bitexact-device",
         type=some_device,
-        default="sim",
         metavar="DEVICE",
         help="device of tests that name none, as in bitexact run (default sim)",
     )
@@ -66,6 +66,19 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--bitexact-artifacts", metavar="DIR", help="keep what each call compiled: PTX, ELF, VTA program"
     )
+    group.addoption(
+        "--bitexact-bundles",
+        metavar="DIR",
+        help="where a failing case is kept, to be replayed (default: BITEXACT_BUNDLES, or a temporary folder "
+        "of the session); none: nowhere",
+    )
+    group.addoption(
+        "--bitexact-replay",
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="run this bundle and no tests, on its own device unless one is named; may be repeated",
+    )
 
 
 def _seed_or_random(value: str) -> int | str:
@@ -79,30 +92,42 @@ def _seed_or_random(value: str) -> int | str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the options say. ``targets`` is empty where none was asked for."""
+    """What the options say. ``targets`` is empty and ``asked_device`` None where none was asked for."""
 
     targets: tuple[str, ...]
-    device: str
+    asked_device: str | None
     seed: int
     timeout: float
     require_device: bool
     slow: bool
     waivers: Path | None
     artifacts: Path | None
+    bundles: str | None
+    replay: tuple[Path, ...]
+    here: Path
+    """The folder that pytest was started in."""
+
+    @property
+    def device(self) -> str:
+        """The device of tests that name none."""
+        return self.asked_device or DEFAULT_DEVICE
 
     @staticmethod
     def of(config: pytest.Config) -> Settings:
-        """The settings of a session. Raises pytest.UsageError for a file of waivers that is not there."""
+        """The settings of a session. Raises pytest.UsageError for a file or folder that is not there."""
         option = config.option
         return Settings(
             targets=tuple(option.bitexact_target),
-            device=option.bitexact_device,
+            asked_device=option.bitexact_device,
             seed=_seed(config),
             timeout=option.bitexact_timeout,
             require_device=option.bitexact_require_device,
             slow=option.bitexact_slow,
             waivers=_waivers(config),
             artifacts=_path(config, option.bitexact_artifacts),
+            bundles=option.bitexact_bundles,
+            replay=tuple(_bundle(config, given) for given in option.bitexact_replay),
+            here=config.invocation_params.dir,
         )
 
     def for_worker(self) -> dict[str, int]:
@@ -126,6 +151,13 @@ def _seed(config: pytest.Config) -> int:
 
 def _path(config: pytest.Config, given: str | None) -> Path | None:
     return config.invocation_params.dir / given if given else None
+
+
+def _bundle(config: pytest.Config, given: str) -> Path:
+    path = (config.invocation_params.dir / given).resolve()
+    if not path.is_dir():
+        raise pytest.UsageError(f"--bitexact-replay: there is no folder {given}")
+    return path
 
 
 def _waivers(config: pytest.Config) -> Path | None:

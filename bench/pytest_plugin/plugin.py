@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.pytest_plugin import case, markers, options, shadowing, summary, waivers, waiving
+from bench.pytest_plugin import (
+    case,
+    keeping,
+    markers,
+    options,
+    shadowing,
+    summary,
+    waivers,
+    waiving,
+)
 from bench.pytest_plugin.fixture import Bitexact
 
 SETTINGS = pytest.StashKey[options.Settings]()
@@ -23,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options and the waivers, and declare the markers."""
     markers.declare(config)
     settings = config.stash[SETTINGS] = options.Settings.of(config)
+    if settings.replay:
+        from bench.pytest_plugin.replaying import Replay
+
+        config.pluginmanager.register(Replay(config, settings))
     try:
         config.stash[WAIVERS] = waivers.read(settings.waivers) if settings.waivers else {}
     except waivers.WaiverError as error:
@@ -71,14 +85,17 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the verdicts."""
+    """Count the verdicts, and say what may have kept tests from being imported."""
     reports = [
         report
         for listed in terminalreporter.stats.values()
         for report in listed
         if isinstance(report, pytest.TestReport) and report.when == "call"
     ]
-    if lines := summary.summary(reports):
+    lines = summary.summary(reports)
+    errors = (report.longreprtext for report in terminalreporter.stats.get("error", ()))
+    lines += dict.fromkeys(filter(None, map(shadowing.hidden_in, errors)))
+    if lines:
         terminalreporter.section("bitexact")
         for line in lines:
             terminalreporter.line(line)
@@ -89,9 +106,14 @@ def bitexact(request: pytest.FixtureRequest) -> Bitexact:
     """Verify kernels and graphs bit for bit: ``bitexact.verify(...)``, ``bitexact.run(...)``."""
     if hidden := shadowing.hidden_package():
         pytest.fail(f"bitexact: {hidden}", pytrace=False)
-    config = request.config
-    waiver = config.stash[WAIVERS].get(case.case_of(request.node))
-    return Bitexact(request.node, config.stash[SETTINGS], waiver)
+    settings = request.config.stash[SETTINGS]
+    waiver = request.config.stash[WAIVERS].get(case.case_of(request.node))
+
+    def bundles() -> Path | None:
+        temporary = request.getfixturevalue("tmp_path_factory").getbasetemp()
+        return keeping.bundle_folder(settings, temporary)
+
+    return Bitexact(request.node, settings, waiver=waiver, bundles=bundles)
 
 
 @pytest.fixture

@@ -20,3 +20,10 @@ def hidden_package() -> str | None:
                 "or keep its folder off sys.path (pytest --import-mode=importlib; not python -m pytest)"
             )
     return None
+
+
+def hidden_in(error: str) -> str | None:
+    """What :func:`hidden_package` says, if the text of an error is one of a package that is hidden."""
+    if any(f"No module named '{name}." in error or f"from '{name}" in error for name in PACKAGES):
+        return hidden_package()
+    return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from bench.compare.causes import Cause
 from bench.compare.mismatch import BETWEEN_GRAPHS, Mismatch
 from bench.compare.operands import Operands
 from bench.compare.smallest import SmallestOperands
@@ -96,6 +97,8 @@ def details(verdict: Verdict) -> str:
         parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
     if verdict.mismatch:
         parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
+    for cause in verdict.causes:
+        parts.append(cause_text(cause))
     if verdict.smallest:
         parts.append(smallest_text(verdict.smallest))
     for finding in verdict.findings[:LISTED_FINDINGS]:
@@ -131,6 +134,18 @@ def mismatch_text(mismatch: Mismatch) -> str:
     if mismatch.operands:
         lines.append(f"  operands      {operands_text(mismatch.operands)}")
     return "\n".join(lines)
+
+
+def cause_text(cause: Cause) -> str:
+    """A cause, and how far the evidence goes."""
+    text = f"  cause         {cause.name}: {cause.what}\n                "
+    share = "all" if cause.predicted == cause.differing else f"{cause.predicted:,} of"
+    text += f"predicts {share} {cause.differing:,} differing elements"
+    if cause.spared:
+        text += f", and {cause.spared:,} more if it were so everywhere"
+    if cause.images:
+        text += f" (looked at: {cause.images} image{'s' if cause.images > 1 else ''})"
+    return text
 
 
 def smallest_text(smallest: SmallestOperands) -> str:

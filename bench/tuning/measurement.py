@@ -8,8 +8,8 @@ A multiprocessor issues a warp instruction, or serves a transaction of shared me
 scheduler. A sector costs as many as an A100 issues in the time in which its L2 cache delivers one: 108
 multiprocessors with four schedulers at 1.41 GHz, and some 4.9 TB/s in sectors of 32 bytes.
 
-A machine that has a clock instead (the counter ``device_nanoseconds``) is asked several times, and the cost
-is the least of its times.
+A GPU has a clock instead (the counter ``device_nanoseconds``): it is asked several times, in a process of its
+own, and the cost is the least of its times.
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ import tvm
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule
 
+from bench.devices.exclusive import exclusive
 from bench.devices.failure import DeviceFailure
-from bench.devices.machines import Machine
+from bench.devices.kernel_process import KernelProcess
+from bench.devices.machines import machine_for
 from bench.flows.tensorcore import files_of
 from bench.tuning.layer import TunedLayer
 from kernels.tensorcore.ptx import PtxKernel, compile_ptx
 from kernels.tensorcore.schedule import scheduled_function
+from simulators.report import Finding
 
 SECTOR = 4
 SECTOR_BYTES = 32
 NANOSECONDS = "device_nanoseconds"
 TIMES = 10
+NAME = "candidate"
 FILE = "candidate.json"
 
 Compile = Callable[[tvm.tirx.PrimFunc], PtxKernel]
@@ -53,7 +57,7 @@ def cost_of(counters: Mapping[str, int]) -> int:
 
 def compile_candidate(scheduled: tvm.tirx.PrimFunc) -> PtxKernel:
     """A scheduled function to PTX."""
-    return compile_ptx(scheduled_function(scheduled), name="candidate")
+    return compile_ptx(scheduled_function(scheduled), name=NAME)
 
 
 @dataclass(frozen=True)
@@ -117,19 +121,17 @@ class _Done(meta_schedule.runner.PyRunnerFuture):
 
 @derived_object
 class Runner(meta_schedule.runner.PyRunner):
-    """Runs each candidate on a machine and compares its result with that of NumPy.
+    """Runs each candidate on a device and compares its result with that of NumPy.
 
     ``measurements`` are by the path of the candidate's file, for those who want more than the cost.
     Candidates whose PTX is the same are one measurement.
     """
 
-    def __init__(
-        self, layer: TunedLayer, measurements: dict[str, Measurement], machine: type[Machine]
-    ) -> None:
+    def __init__(self, layer: TunedLayer, measurements: dict[str, Measurement], device: str) -> None:
         super().__init__()
         self.layer = layer
         self.measurements = measurements
-        self.machine = machine
+        self.device = device
         self.known: dict[PtxKernel, Measurement] = {}
 
     def run(self, runner_inputs: Sequence[meta_schedule.runner.RunnerInput]) -> list[_Done]:
@@ -139,27 +141,23 @@ class Runner(meta_schedule.runner.PyRunner):
             path = str(each.artifact_path)
             kernel = PtxKernel.from_dict(json.loads(Path(path).read_text()))
             if kernel not in self.known:
-                self.known[kernel] = measure(kernel, self.layer, machine=self.machine)
+                self.known[kernel] = measure(kernel, self.layer, device=self.device)
             self.measurements[path] = self.known[kernel]
             futures.append(_Done(self.measurements[path]))
         return futures
 
 
-def measure(kernel: PtxKernel, layer: TunedLayer, *, machine: type[Machine]) -> Measurement:
-    """Run a kernel on a layer's operands, with all checks that the machine has, and compare."""
-    out = np.full(layer.expected.shape, 0x5A, layer.expected.dtype)
+def measure(kernel: PtxKernel, layer: TunedLayer, *, device: str = "sim") -> Measurement:
+    """Run a kernel on a layer's operands, with all checks that the device has, and compare.
+
+    Raises DeviceFailure where the device is missing.
+    """
     try:
-        running = machine(files_of({"candidate": kernel}))
-        try:
-            report = running.call("candidate", [*layer.operands, out])
-            counters = dict(report.counters)
-            for _ in range(TIMES - 1 if NANOSECONDS in counters else 0):
-                again = running.call("candidate", [*layer.operands, out]).counters[NANOSECONDS]
-                counters[NANOSECONDS] = min(counters[NANOSECONDS], again)
-        finally:
-            running.close()
-    except DeviceFailure as gone:
-        return Measurement(failure=f"{gone.verdict}: {gone}", wrong=gone.verdict != "device-missing")
+        out, counters, findings = _ran(kernel, layer, device)
+    except DeviceFailure as failure:
+        if failure.verdict == "device-missing":
+            raise
+        return Measurement(failure=f"{failure.verdict}: {failure}", wrong=True)
     differing = np.argwhere(out != layer.expected)
     if len(differing):
         first = tuple(int(index) for index in differing[0])
@@ -169,9 +167,24 @@ def measure(kernel: PtxKernel, layer: TunedLayer, *, machine: type[Machine]) -> 
             f"{out[first]} and not {layer.expected[first]}",
             wrong=True,
         )
-    errors = [finding for finding in report.findings if finding.severity == "error"]
+    errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        return Measurement(
-            counters, f"{errors[0].kind} at {errors[0].where}: {errors[0].message}", wrong=True
-        )
+        found = f"{errors[0].kind} at {errors[0].where}: {errors[0].message}"
+        return Measurement(counters, found, wrong=True)
     return Measurement(counters)
+
+
+def _ran(
+    kernel: PtxKernel, layer: TunedLayer, device: str
+) -> tuple[np.ndarray, dict[str, int], Sequence[Finding]]:
+    """The result, counters and findings of a kernel."""
+    out = np.full(layer.expected.shape, 0x5A, layer.expected.dtype)
+    files = files_of({NAME: kernel})
+    if device == "sim":
+        # NumPy in this process: nothing can die.
+        report = machine_for("tensorcore")(files).call(NAME, [*layer.operands, out])
+        return out, dict(report.counters), report.findings
+    with exclusive(device), KernelProcess("tensorcore", files, device=device) as process:
+        reports = [process.call(NAME, layer.operands, out) for _ in range(TIMES)]
+    counters = min((report.counters for report in reports), key=cost_of)
+    return out, dict(counters), [finding for report in reports for finding in report.findings]

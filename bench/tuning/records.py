@@ -27,6 +27,15 @@ WORKLOADS, RECORDS = "database_workload.json", "database_tuning_record.json"
 FAILED = 1e9
 
 
+DEVICES = ("cuda", "sim")
+"""What can measure, the best witness first."""
+
+
+def device_folder(folder: Path, device: str) -> Path:
+    """Where in a folder of records those of a device are: costs of two devices cannot be compared."""
+    return folder if device == "sim" else folder / device
+
+
 def target() -> tvm.target.Target:
     """What the records are for."""
     return tvm.target.Target({"kind": "cuda", "arch": "sm_80"}, host="llvm")
@@ -51,10 +60,19 @@ def default_folder() -> Path | None:
 
 @dataclass(frozen=True)
 class Record:
-    """The best tiling that was found for a layer, and its cost (:mod:`bench.tuning.measurement`)."""
+    """The best tiling that was found for a layer, its cost (:mod:`bench.tuning.measurement`), and on what."""
 
     tiling: Tiling
     cost: float
+    device: str = "sim"
+
+    def __str__(self) -> str:
+        """Say in a few words where a tiling comes from."""
+        return (
+            f"tuned, cost {self.cost:,.0f}"
+            if self.device == "sim"
+            else f"tuned, {self.cost:,.0f} ns on a GPU"
+        )
 
 
 def open_database(folder: Path) -> Database:
@@ -89,30 +107,55 @@ def _register_intrinsics(stored: str) -> None:
 class Records:
     """The best records of a folder, read once and only if there are any.
 
-    The files are MetaSchedule's own; they are read without a replay, which a run would have to wait for.
+    What a GPU has measured is preferred to what the PTX machine has counted. The files are MetaSchedule's
+    own; they are read without a replay, which a run would have to wait for.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._best: list[tuple[tvm.IRModule, Record]] | None = None
+        self._devices = (
+            [_Records(device_folder(folder, device), device) for device in DEVICES] if folder else []
+        )
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return any(each.any for each in self._devices)
 
     def find(self, function: tvm.tirx.PrimFunc) -> Record | None:
         """The best record of a described layer; None where there is none.
 
         Raises ValueError where the database cannot be read or holds a record of another space.
         """
-        if self._folder is None or not (self._folder / RECORDS).is_file():
+        return next((record for each in self._devices if (record := each.find(function))), None)
+
+
+class _Records:
+    """Those of one device."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder = folder
+        self._device = device
+        self._best: list[tuple[tvm.IRModule, Record]] | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return (self._folder / RECORDS).is_file()
+
+    def find(self, function: tvm.tirx.PrimFunc) -> Record | None:
+        """As :meth:`Records.find`."""
+        if not self.any:
             return None
         if self._best is None:
             try:
-                self._best = list(_read(self._folder))
+                self._best = list(_read(self._folder, self._device))
             except Exception as error:  # a damaged file can be anything
                 raise ValueError(_unreadable(self._folder, error)) from None
         wanted = workload(function)
         return next((record for known, record in self._best if structural_equal(known, wanted)), None)
 
 
-def _read(folder: Path) -> Iterator[tuple[tvm.IRModule, Record]]:
+def _read(folder: Path, device: str) -> Iterator[tuple[tvm.IRModule, Record]]:
     """Each workload of a folder that has a record that counts, with the best."""
     from tvm.s_tir import meta_schedule
 
@@ -125,4 +168,4 @@ def _read(folder: Path) -> Iterator[tuple[tvm.IRModule, Record]]:
     workloads = (folder / WORKLOADS).read_text().splitlines()
     for index, (cost, trace) in best.items():
         known = meta_schedule.database.Workload.from_json(json.loads(workloads[index]))
-        yield known.mod, Record(tiling_of_json(trace), cost)
+        yield known.mod, Record(tiling_of_json(trace), cost, device)

@@ -15,7 +15,6 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule, meta_schedule
 from tvm.s_tir.meta_schedule.database import Database
 
-from bench.devices.machines import Machine, machine_for
 from bench.tuning import records
 from bench.tuning.evolution import CostEstimate, CostModel, evolution, space_of
 from bench.tuning.layer import TunedLayer
@@ -78,26 +77,26 @@ def tune(
     database: Database | Path,
     trials: int = 32,
     seed: int = 0,
-    machine: type[Machine] | None = None,
+    device: str = "sim",
     build: Compile = compile_candidate,
     progress: Progress = lambda _: None,
 ) -> Tuning:
     """Measure a layer's default tiling and up to ``trials`` candidates, and keep all in a database.
 
     Candidates are bred by MetaSchedule's EvolutionarySearch from :mod:`kernels.tensorcore.design_space`; it
-    ends before ``trials`` where it finds no new ones. The same seed, machine and earlier records give the
-    same. Equal layers of later runs take the cheapest record
+    ends before ``trials`` where it finds no new ones. The same seed, device and earlier records give the
+    same (but for a GPU's clock). Equal layers of later runs take the cheapest record
     (:class:`bench.flows.tensorcore.TensorCoreFlow`), which is never dearer than the default. ``database`` is
-    one, or a folder's; ``machine`` runs the candidates (None: the PTX machine); ``build`` makes the kernel of
-    a scheduled function. Raises ValueError for fewer than one trial or a database that cannot be read.
+    one, or a folder's; ``device`` runs the candidates, ``sim`` or ``cuda``, whose records do not go into one
+    database; ``build`` makes the kernel of a scheduled function. Raises ValueError for fewer than one trial
+    or a database that cannot be read, DeviceFailure for a device that is missing.
     """
     if trials < 1:
         raise ValueError(f"{trials} trials: at least 1 is needed")
     kept = records.open_database(database) if isinstance(database, Path) else database
     problem = problem_of(layer.function)
     module, target = records.workload(layer.function), records.target()
-    runs_on = machine or machine_for("tensorcore")
-    default = _default_trial(layer, kept, build, runs_on)
+    default = _default_trial(layer, kept, build, device)
     found: list[Trial] = []
     measurements: dict[str, Measurement] = {}
     estimate = CostEstimate(problem)
@@ -122,7 +121,7 @@ def tune(
             max_trials_global=trials,
             num_trials_per_iter=min(trials, CANDIDATES_AT_A_TIME),
             builder=Builder(Path(folder), build),
-            runner=Runner(layer, measurements, runs_on),
+            runner=Runner(layer, measurements, device),
             database=kept,
             cost_model=CostModel(estimate),
             measure_callbacks=[
@@ -152,14 +151,14 @@ def _without_tvm_intrinsics() -> Iterator[None]:
         del sys.modules[name]
 
 
-def _default_trial(layer: TunedLayer, database: Database, build: Compile, machine: type[Machine]) -> Trial:
+def _default_trial(layer: TunedLayer, database: Database, build: Compile, device: str) -> Trial:
     """Measure the default, and keep it as a record like the others."""
     problem = problem_of(layer.function)
     tiling = default_tiling(problem)
     module = records.workload(layer.function)
     schedule = Schedule(module)
     with_tiling(schedule, problem, tiling)
-    trial = _trial(tiling, measure(build(schedule.mod["main"]), layer, machine=machine))
+    trial = _trial(tiling, measure(build(schedule.mod["main"]), layer, device=device))
     if trial.cost is not None and not database.has_workload(module):
         database.commit_tuning_record(
             meta_schedule.database.TuningRecord(

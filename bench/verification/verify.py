@@ -11,6 +11,7 @@ import tvm
 from tvm.tirx import PrimFunc
 
 from bench.artifact import Artifact
+from bench.compare.causes import kernel_causes
 from bench.compare.mismatch import find_array_mismatch
 from bench.compare.smallest import SmallestOperands, shrink
 from bench.compare.verdict import LayerVerdict, Verdict
@@ -24,6 +25,7 @@ from bench.trace import Trace
 from bench.verification.inputs import draw
 from bench.verification.kernel import Kernel, kernel_of
 from bench.verification.reference import Reference, reference_of
+from bench.verification.shapes import DEFAULT_EXAMPLES, kernel_of_shape, verify_shapes
 from simulators.report import Report
 
 DEVICES = ("sim", "cuda")
@@ -42,7 +44,9 @@ def verify(
     target: str = "tensorcore",
     device: str = "sim",
     *,
-    block: PrimFunc | None = None,
+    block: Any = None,
+    shapes: Any = None,
+    examples: int = DEFAULT_EXAMPLES,
     instruction: str | None = None,
     inputs: Sequence[np.ndarray] | None = None,
     seed: int = 0,
@@ -59,8 +63,58 @@ def verify(
     that did not execute it is a ``build-error``, however right its numbers. ``trace`` receives what the
     verification makes on its way.
 
+    With ``shapes``, a sequence or a Hypothesis strategy of whatever describes a shape, many kernels are
+    verified: ``block`` is then a function of a shape, or, where there is none, ``kernel`` is. Of a strategy
+    ``examples`` shapes are drawn, from ``seed``; the verdict is that of the smallest shape that fails
+    (:func:`bench.verification.shapes.verify_shapes`).
+
     Raises ValueError for what is no kernel, reference, target, device or instruction; all else is a verdict.
     """
+
+    def verified(kernel: Any, block: Any, *, explain: bool = True) -> Verdict:
+        return _verify_one(
+            kernel,
+            reference,
+            target,
+            device,
+            block=block,
+            instruction=instruction,
+            inputs=inputs,
+            seed=seed,
+            name=name,
+            timeout=timeout,
+            trace=trace,
+            explain=explain,
+        )
+
+    if shapes is None:
+        return verified(kernel, block)
+    if inputs is not None:
+        raise ValueError("inputs have one shape: leave out either shapes or inputs")
+    of_shape = kernel_of_shape(kernel, block)
+
+    def of_one(shape: Any, *, explain: bool) -> Verdict:
+        return verified(*of_shape(shape), explain=explain)
+
+    return verify_shapes(of_one, shapes, examples=examples, seed=seed)
+
+
+def _verify_one(
+    kernel: Any,
+    reference: Any,
+    target: str,
+    device: str,
+    *,
+    block: PrimFunc | None,
+    instruction: str | None,
+    inputs: Sequence[np.ndarray] | None,
+    seed: int,
+    name: str | None,
+    timeout: float,
+    trace: Trace | None,
+    explain: bool,
+) -> Verdict:
+    """Verify one kernel: see :func:`verify`."""
     flow = flow_for(target)
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r} for verify: one of {', '.join(DEVICES)}")
@@ -87,8 +141,11 @@ def verify(
             output = np.zeros(taken.output.shape, taken.output.dtype)
             report = process.call(KERNEL, operands, output)
             judge(verdict, taken, (output, trace.expected), report, instruction=instruction)
-            if verdict.mismatch:
+            if verdict.mismatch and explain:
                 verdict.smallest = _smallest(taken, operands, process, expected_of)
+        if verdict.mismatch and explain:
+            names = [spec.name for spec in taken.inputs]
+            verdict.causes = kernel_causes(expected_of, names, operands, output, trace.expected)
     except BuildError as error:
         verdict.verdict, verdict.reason = "build-error", str(error)
     except DeviceFailure as failure:

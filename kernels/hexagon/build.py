@@ -11,11 +11,11 @@ import tvm_ffi
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
+from kernels.hexagon.architectures import check_architecture
 from kernels.hexagon.machine_code import find_vrmpy
 from kernels.hexagon.object_cache import kept_or_built
 from kernels.hexagon.toolchain import RUNTIME, compile_c, link
 
-ARCHITECTURES = (66, 67, 68, 69, 71, 73, 75)  # HVX of 128 bytes, as TVM's LLVM and the C compiler know them
 Kernel: TypeAlias = PrimFunc | tvm.IRModule | Schedule
 
 
@@ -23,15 +23,9 @@ class BuildError(RuntimeError):
     """The compiler produced something other than what the schedule asked for."""
 
 
-def _check_architecture(architecture: int) -> None:
-    if architecture not in ARCHITECTURES:
-        valid = ", ".join(f"v{number}" for number in ARCHITECTURES)
-        raise ValueError(f"unknown Hexagon architecture v{architecture}; there are {valid}")
-
-
 def hexagon_target(architecture: int = 67) -> tvm.target.Target:
     """Give TVM's target for HVX: kind `llvm`, since kind `hexagon` fails in 0.27 (it splits off a host)."""
-    _check_architecture(architecture)
+    check_architecture(architecture)
     return tvm.target.Target(
         {
             "kind": "llvm",
@@ -101,7 +95,7 @@ def _compiler() -> list[str]:
 
 def link_server(objects: Sequence[bytes], names: Sequence[str], *, architecture: int = 67) -> bytes:
     """Link objects that export `__tvm_ffi_NAME` for each name with the function server (runtime/server.c)."""
-    _check_architecture(architecture)
+    check_architecture(architecture)
     declarations = "".join(f"extern compiled_function __tvm_ffi_{name};\n" for name in names)
     entries = "".join(f'    {{"{name}", __tvm_ffi_{name}}},\n' for name in names)
     table = (
@@ -122,19 +116,3 @@ def build_elf(functions: Mapping[str, Kernel], *, architecture: int = 67) -> byt
         raise ValueError("no functions to compile")
     objects = [compile_object(name, kernel, architecture=architecture) for name, kernel in functions.items()]
     return link_server(objects, list(functions), architecture=architecture)
-
-
-def probe_elf(architecture: int) -> bytes:
-    """Build a tiny ELF that executes an HVX instruction and exits with status `architecture`.
-
-    With it a simulator's support is found out by running (`simulators.hvx.qemu.newest_architecture`).
-    """
-    _check_architecture(architecture)
-    source = """
-    void _start(void) {
-      __asm__ volatile("{ v0 = vsplat(r0) }\\n{ v1.w = vadd(v0.w, v0.w) }\\n"
-                       "{ r0 = #STATUS\\n r6 = #94 }\\n trap0(#1)");
-      for (;;) {}
-    }
-    """
-    return link([compile_c(source.replace("STATUS", str(architecture)), architecture=architecture)])

@@ -20,6 +20,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import PrimFunc
 from tvm.tirx.script import builder as T  # noqa: N812
 
+from kernels.hexagon.plain import call_plain, is_plain, is_vector, keep, poison
+
 VECTOR_BYTES = 128
 WORDS = 32  # of a vector
 
@@ -82,7 +84,7 @@ class LoopNest:
         """Declare all arguments (name, shape, dtype), in order; before anything else."""
         buffers = [T.arg(name, T.buffer(tuple(shape), dtype)) for name, shape, dtype in descriptions]
         for buffer in buffers:
-            self._frames.enter_context(T.attr(buffer, "storage_alignment", VECTOR_BYTES))
+            self._state_alignment(buffer)
         sizes = [prod(shape) * _BYTES[dtype] for _, shape, dtype in descriptions]
         return [Memory(buffer.data, size) for buffer, size in zip(buffers, sizes, strict=True)]
 
@@ -100,8 +102,15 @@ class LoopNest:
         pointer = T.Bind(tvm.ir.Call(allocate, arguments, ret_ty=pointer_type))
         with T.If(tirx.isnullptr(pointer)), T.Then():
             T.evaluate(tirx.op.tvm_throw_last_error())
-        self._frames.enter_context(T.attr(pointer, "storage_alignment", VECTOR_BYTES))
+        self._state_alignment(pointer)
+        if is_plain():
+            poison(pointer, size)
         return Memory(pointer, size)
+
+    def _state_alignment(self, what: Expr) -> None:
+        """Say that a tensor or a workspace begins at a multiple of a vector, where that is so."""
+        if not is_plain():
+            self._frames.enter_context(T.attr(what, "storage_alignment", VECTOR_BYTES))
 
 
 def parallel(extent: int) -> "T.frame.ForFrame":
@@ -141,7 +150,9 @@ def word_vector(value: Expr | int) -> Expr:
 
 def bind(value: Expr) -> Expr:
     """Compute a value once, here."""
-    return T.Bind(value) if isinstance(value, Expr) else value
+    if not isinstance(value, Expr):
+        return value
+    return keep(value) if is_plain() and is_vector(value) else T.Bind(value)
 
 
 class Register:
@@ -168,6 +179,8 @@ class Register:
 def intrinsic(dtype: str, name: str, *operands: Expr | int) -> Expr:
     """Call an HVX instruction by its LLVM name, without `llvm.hexagon.V6.` and `.128B`."""
     values = [tirx.const(value, "int32") if isinstance(value, int) else value for value in operands]
+    if is_plain():
+        return call_plain(dtype, name, values)
     return T.call_llvm_pure_intrin(dtype, f"llvm.hexagon.V6.{name}.128B", *values)
 
 

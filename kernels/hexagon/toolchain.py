@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import platform
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,41 @@ def compile_c(source: str, *, architecture: int = 67) -> bytes:
 
     header = (RUNTIME / "server.h").read_text()
     return kept_or_built([identity, *compiler[-2:], *flags, header, source], build)
+
+
+def compile_c_for_host(source: str) -> bytes:
+    """Compile freestanding C to a relocatable object for this machine's CPU, of any model.
+
+    Objects are kept as those of `compile_c` are. Raises ToolchainError with the compiler's messages.
+    """
+    identity, compiler = _host_compiler()
+    flags = (
+        "-std=gnu11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-ffreestanding",
+        "-fno-sanitize=all",
+        "-fPIC",
+    )
+
+    def build() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
+            c_file, object_file = Path(directory) / "source.c", Path(directory) / "source.o"
+            c_file.write_text(source)
+            _run([*compiler, *flags, "-c", str(c_file), "-o", str(object_file)])
+            return object_file.read_bytes()
+
+    return kept_or_built([identity, platform.machine(), *compiler[-2:], *flags, source], build)
+
+
+def _host_compiler() -> tuple[str, tuple[str, ...]]:
+    """Identity and command of the compiler for this machine, of the tool chain in use."""
+    identity, compiler, _ = _tools()
+    if identity.startswith("ziglang"):
+        return identity, (*compiler[: compiler.index("cc") + 1], "-mcpu=baseline")
+    return identity, compiler[:1]
 
 
 def link(objects: Sequence[bytes]) -> bytes:

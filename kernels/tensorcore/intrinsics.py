@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
-from tvm import tirx
 from tvm.s_tir import TensorIntrin
 
 from kernels.tensorcore import mma, wmma
+from kernels.tensorcore.descriptions import Pair, Place, fragment, loading, multiplying, storing, zeroing
 from kernels.tensorcore.tile import Tile, check_supported
 
 
@@ -29,7 +29,7 @@ class Intrinsics:
     stage_transposed: str
 
 
-def _register(name: str, pair: tuple[tirx.PrimFunc, tirx.PrimFunc]) -> str:
+def _register(name: str, pair: Pair) -> str:
     TensorIntrin.register(name, *pair, override=True)
     return name
 
@@ -42,21 +42,36 @@ def intrinsics(tile: Tile, dtype: str, weight_dtype: str) -> Intrinsics:
     """
     check_supported(tile, dtype, weight_dtype)
     prefix = f"bitexact.{tile}.{dtype}.{weight_dtype}"
-    if tile.instruction == "mma":
-        fill, store, scopes = mma.fill, mma.store, mma.SCOPES
-        loads = mma.load(tile, dtype, rows=tile.m), mma.load(tile, weight_dtype, rows=tile.n)
-        product = mma.multiply(tile, dtype, weight_dtype)
-    else:
-        fill, store, scopes = wmma.fill, wmma.store, wmma.SCOPES
-        loads = wmma.load(tile, dtype, scopes[0]), wmma.load(tile, dtype, scopes[1])
-        product = wmma.multiply(tile, dtype)
+    instruction = mma if tile.instruction == "mma" else wmma
+    scopes = instruction.A_SCOPE, instruction.B_SCOPE, instruction.ACCUMULATOR_SCOPE
+    dtypes = dtype, weight_dtype
+    a, b = (
+        fragment(rows, tile.k, instruction.element(of), scope)
+        for rows, of, scope in zip((tile.m, tile.n), dtypes, scopes, strict=False)
+    )
+    accumulator = fragment(tile.m, tile.n, "int32", scopes[2])
+
+    def load(of: str, place: Place) -> Pair:
+        return loading(
+            of,
+            place,
+            partial(instruction.load, tile, of, place.scope),
+            segments=instruction.segments(tile, of),
+            strided=instruction.STRIDED,
+        )
+
+    def store(scope: str, layout: str) -> Pair:
+        call = partial(instruction.store, tile, layout)
+        return storing(accumulator, scope, call, transposed=layout == "col_major")
+
+    product = multiplying(dtypes, (a, b, accumulator), partial(instruction.multiply, tile, dtypes))
     return Intrinsics(
         scopes=scopes,
-        load_a=_register(f"{prefix}.load_a", loads[0]),
-        load_b=_register(f"{prefix}.load_b", loads[1]),
-        fill=_register(f"{prefix}.fill", fill(tile)),
+        load_a=_register(f"{prefix}.load_a", load(dtype, a)),
+        load_b=_register(f"{prefix}.load_b", load(weight_dtype, b)),
+        fill=_register(f"{prefix}.fill", zeroing(accumulator, partial(instruction.zero, tile))),
         multiply=_register(f"{prefix}.multiply", product),
-        store=_register(f"{prefix}.store", store(tile, "global", "row_major")),
-        stage=_register(f"{prefix}.stage", store(tile, "shared", "row_major")),
-        stage_transposed=_register(f"{prefix}.stage_transposed", store(tile, "shared", "col_major")),
+        store=_register(f"{prefix}.store", store("global", "row_major")),
+        stage=_register(f"{prefix}.stage", store("shared", "row_major")),
+        stage_transposed=_register(f"{prefix}.stage_transposed", store("shared", "col_major")),
     )

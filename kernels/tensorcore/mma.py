@@ -1,4 +1,4 @@
-"""`mma.sync` and `ldmatrix` as TensorIR intrinsics: load, fill, multiply-accumulate and store of one tile.
+"""The calls of `mma.sync` and `ldmatrix` in TensorIR: load, zero, multiply-accumulate and store one tile.
 
 The instructions are written as inline PTX in functions of CUDA C++ (`device_functions`), which the source
 of a kernel calls. Semantics and layout of fragments: PTX ISA, "Warp-level Matrix Instructions: mma,
@@ -14,156 +14,67 @@ the eight rows of a matrix that ldmatrix loads are 128 contiguous bytes, which m
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from tvm.script import tirx as T  # noqa: N812 - TVMScript's own spelling
+from tvm import tirx
+from tvm.tirx.script import builder as T  # noqa: N812 - TVMScript's own spelling
 
-from kernels.tensorcore.descriptions import copy, segmented, transposition, unpacking
-from kernels.tensorcore.operands import HELD, PTX_NAME, is_packed, per_item, storage_dtype
+from kernels.tensorcore.operands import HELD, PTX_NAME
 from kernels.tensorcore.tile import Tile
 
-SCOPES = ("local", "local", "local")
+A_SCOPE = B_SCOPE = ACCUMULATOR_SCOPE = "local"
+# The rows of a tile in shared memory lie next to each other.
+STRIDED = False
 _CALL = re.compile(r"\b(bitexact_\w+)\(")
 
 
-def load(tile: Tile, dtype: str, *, rows: int):  # type: ignore[no-untyped-def]
-    """Load one tile of so many rows from shared memory: one ldmatrix."""
-    columns, held, stored = tile.k, HELD[dtype], storage_dtype(dtype)
-    segments = tile.segments(dtype)
-    width = columns // per_item(dtype) // segments
-    name = f"bitexact_ldmatrix_x{rows // 8 * segments}"
-    shape = (segments, rows, width) if segments > 1 else (rows, width)
-    whole = tuple(slice(0, extent) for extent in shape)
-
-    @T.prim_func(s_tir=True)
-    def load_tile(source: T.handle, target: T.handle) -> None:
-        source_tile = T.match_buffer(source, shape, stored, align=16, offset_factor=width, scope="shared")
-        target_tile = T.match_buffer(
-            target, (rows, columns), held, align=16, offset_factor=columns, scope="local"
-        )
-        with T.sblock("root"):
-            T.reads(source_tile[whole])
-            T.writes(target_tile[0:rows, 0:columns])
-            T.evaluate(
-                T.call_extern(
-                    "int32",
-                    name,
-                    target_tile.access_ptr("w", ptr_type=held),
-                    source_tile.access_ptr("r", ptr_type=stored),
-                )
-            )
-
-    if segments > 1:
-        return segmented(rows, columns, dtype, stored=stored, scope="local", held=held), load_tile
-    if is_packed(dtype):
-        return unpacking(rows, columns, dtype, scope="local", held=held), load_tile
-    return copy(rows, columns, dtype, "shared", "local"), load_tile
+def element(dtype: str) -> str:
+    """The type of an operand's elements in a fragment: 8 bits, of which TensorIR can make an array."""
+    return HELD[dtype]
 
 
-def fill(tile: Tile):  # type: ignore[no-untyped-def]
+def segments(tile: Tile, dtype: str) -> int:
+    """Pieces of 16 bytes a row in which a tile lies in shared memory."""
+    return tile.segments(dtype)
+
+
+def load(tile: Tile, dtype: str, scope: str, source: Any, target: Any) -> tirx.PrimExpr:
+    """Load one tile of an operand: one ldmatrix."""
+    rows = int(target.shape[0])
+    return T.call_extern(
+        "int32",
+        f"bitexact_ldmatrix_x{rows // 8 * segments(tile, dtype)}",
+        target.access_ptr("w", ptr_type=target.dtype),
+        source.access_ptr("r", ptr_type=source.dtype),
+    )
+
+
+def zero(tile: Tile, target: Any) -> tirx.PrimExpr:
     """Zero one accumulator."""
-    m, n = tile.m, tile.n
-    name = f"bitexact_zero_{tile.shape}"
-
-    @T.prim_func(s_tir=True)
-    def description(target: T.handle) -> None:
-        target_tile = T.match_buffer(target, (m, n), "int32", align=16, offset_factor=n, scope="local")
-        with T.sblock("root"):
-            T.reads()
-            T.writes(target_tile[0:m, 0:n])
-            for i, j in T.grid(m, n):
-                with T.sblock("zero"):
-                    row, column = T.axis.remap("SS", [i, j])
-                    target_tile[row, column] = 0
-
-    @T.prim_func(s_tir=True)
-    def fill_tile(target: T.handle) -> None:
-        target_tile = T.match_buffer(target, (m, n), "int32", align=16, offset_factor=n, scope="local")
-        with T.sblock("root"):
-            T.reads()
-            T.writes(target_tile[0:m, 0:n])
-            T.evaluate(T.call_extern("int32", name, target_tile.access_ptr("w", ptr_type="int32")))
-
-    return description, fill_tile
+    pointer = target.access_ptr("w", ptr_type="int32")
+    return T.call_extern("int32", f"bitexact_zero_{tile.shape}", pointer)
 
 
-def multiply(tile: Tile, dtype: str, weight_dtype: str):  # type: ignore[no-untyped-def]
-    """c_tile[i, j] += sum over l of a_tile[i, l] * b_tile[j, l], in int32, wrapping."""
-    m, n, k = tile.m, tile.n, tile.k
-    a_held, b_held = HELD[dtype], HELD[weight_dtype]
-    name = f"bitexact_mma_{tile.shape}_{PTX_NAME[dtype]}_{PTX_NAME[weight_dtype]}"
-
-    @T.prim_func(s_tir=True)
-    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
-        a_tile = T.match_buffer(a, (m, k), a_held, align=16, offset_factor=k, scope="local")
-        b_tile = T.match_buffer(b, (n, k), b_held, align=16, offset_factor=k, scope="local")
-        c_tile = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="local")
-        with T.sblock("root"):
-            T.reads(c_tile[0:m, 0:n], a_tile[0:m, 0:k], b_tile[0:n, 0:k])
-            T.writes(c_tile[0:m, 0:n])
-            for i, j, p in T.grid(m, n, k):
-                with T.sblock("multiply"):
-                    row, column, inner = T.axis.remap("SSR", [i, j, p])
-                    c_tile[row, column] = c_tile[row, column] + T.Cast("int32", a_tile[row, inner]) * T.Cast(
-                        "int32", b_tile[column, inner]
-                    )
-
-    @T.prim_func(s_tir=True)
-    def multiply_tiles(a: T.handle, b: T.handle, c: T.handle) -> None:
-        a_tile = T.match_buffer(a, (m, k), a_held, align=16, offset_factor=k, scope="local")
-        b_tile = T.match_buffer(b, (n, k), b_held, align=16, offset_factor=k, scope="local")
-        c_tile = T.match_buffer(c, (m, n), "int32", align=16, offset_factor=n, scope="local")
-        with T.sblock("root"):
-            T.reads(c_tile[0:m, 0:n], a_tile[0:m, 0:k], b_tile[0:n, 0:k])
-            T.writes(c_tile[0:m, 0:n])
-            T.evaluate(
-                T.call_extern(
-                    "int32",
-                    name,
-                    c_tile.access_ptr("rw", ptr_type="int32"),
-                    a_tile.access_ptr("r", ptr_type=a_held),
-                    b_tile.access_ptr("r", ptr_type=b_held),
-                )
-            )
-
-    return description, multiply_tiles
+def multiply(tile: Tile, dtypes: tuple[str, str], a: Any, b: Any, c: Any) -> tirx.PrimExpr:
+    """Multiply two tiles, and add to an accumulator."""
+    return T.call_extern(
+        "int32",
+        f"bitexact_mma_{tile.shape}_{PTX_NAME[dtypes[0]]}_{PTX_NAME[dtypes[1]]}",
+        c.access_ptr("rw", ptr_type="int32"),
+        a.access_ptr("r", ptr_type=a.dtype),
+        b.access_ptr("r", ptr_type=b.dtype),
+    )
 
 
-def store(tile: Tile, scope: str, layout: str):  # type: ignore[no-untyped-def]
-    """Store one accumulator, row-major or column-major, with the stride of where it goes."""
-    m, n = tile.m, tile.n
-    transposed = layout == "col_major"
-    rows, columns = (n, m) if transposed else (m, n)
-    name = f"bitexact_store_{layout}_{tile.shape}"
-
-    @T.prim_func(s_tir=True)
-    def store_tile(source: T.handle, target: T.handle) -> None:
-        row_stride = T.int32()
-        unit = T.int32()
-        source_tile = T.match_buffer(source, (m, n), "int32", align=16, offset_factor=4, scope="local")
-        target_tile = T.match_buffer(
-            target,
-            (rows, columns),
-            "int32",
-            align=16,
-            offset_factor=4,
-            scope=scope,
-            strides=[row_stride, unit],
-        )
-        with T.sblock("root"):
-            T.reads(source_tile[0:m, 0:n])
-            T.writes(target_tile[0:rows, 0:columns])
-            T.evaluate(
-                T.call_extern(
-                    "int32",
-                    name,
-                    target_tile.access_ptr("w", ptr_type="int32"),
-                    row_stride,
-                    source_tile.access_ptr("r", ptr_type="int32"),
-                )
-            )
-
-    describe = transposition if transposed else copy
-    return describe(m, n, "int32", "local", scope), store_tile
+def store(tile: Tile, layout: str, source: Any, target: Any) -> tirx.PrimExpr:
+    """Store one accumulator, in the layout "row_major" or "col_major"."""
+    return T.call_extern(
+        "int32",
+        f"bitexact_store_{layout}_{tile.shape}",
+        target.access_ptr("w", ptr_type="int32"),
+        target.strides[0],
+        source.access_ptr("r", ptr_type="int32"),
+    )
 
 
 def device_functions(source: str) -> str:

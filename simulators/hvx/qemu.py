@@ -24,8 +24,11 @@ from typing import IO, NoReturn, Self, TypeVar
 import numpy as np
 import numpy.typing
 
+from simulators import child_process
+
 PROGRAM = "qemu-hexagon"
 INSTALL = "apt-get install qemu-user"
+OLDEST, OLDEST_RUNS = "7.2", 67  # the oldest version that kernels have been run by, and what it goes up to
 PROTOCOL_MAGIC = 0x56585648
 PROTOCOL_VERSION = 2
 MAX_TENSORS = 16
@@ -87,6 +90,29 @@ def available() -> str | None:
     if shutil.which(PROGRAM) is None:
         return f"{PROGRAM} not found: {INSTALL}"
     return None
+
+
+def version() -> str:
+    """Say which qemu-hexagon is installed; of one that does not say it, that it is unknown."""
+    said = subprocess.run(
+        [PROGRAM, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    first = said.stdout.splitlines()[:1]
+    return first[0].removeprefix(f"{PROGRAM} version ") if first else "of unknown version"
+
+
+def why_not_running(probe: tuple[int, bytes]) -> str | None:
+    """Why qemu-hexagon cannot be used for an architecture, with the command that installs one that can be.
+
+    probe: the architecture's number, and a tiny ELF as `newest_architecture` takes it. None where it runs.
+    """
+    if reason := available():
+        return reason
+    number, _ = probe
+    if newest_architecture(dict([probe])) == number:
+        return None
+    older = f", as {OLDEST} does" if number <= OLDEST_RUNS else ""
+    return f"{PROGRAM} {version()} does not run Hexagon v{number}{older}: {INSTALL}"
 
 
 def check_elf(elf: bytes) -> None:
@@ -156,7 +182,8 @@ def newest_architecture(probes: Mapping[int, bytes], *, timeout: float = 10.0) -
     """Find the newest Hexagon architecture that this qemu-hexagon executes, found out by running.
 
     probes: for each version number a tiny ELF that executes an HVX instruction and exits with that number
-    as its status (`kernels.hexagon.build.probe_elf`). None where it executes none of them, or is missing.
+    as its status (`kernels.hexagon.architectures.probe_elf`). None where it executes none of them, or is
+    missing.
     """
     if available() is not None:
         return None
@@ -223,7 +250,7 @@ class FunctionServer:
         self._executed_vrmpy: dict[tuple[object, ...], int] = {}
         self._directory = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
         self._stderr: IO[bytes] = (Path(self._directory.name) / "stderr").open("w+b")
-        self._process = subprocess.Popen(
+        self._process = child_process.start(
             [PROGRAM, str(_write_elf(self._directory.name, elf))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

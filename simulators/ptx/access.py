@@ -133,6 +133,7 @@ class Port:
             change(items, index, running)
             return
         self._observe(group, space, access, "store")
+        self._synchronise(group, space, access, reads=True, writes=True)
         self._watch_store(
             group, space, access,
             lambda: change(items, index, running),
@@ -188,6 +189,7 @@ class Port:
         if space == "const":
             return group.memory.load(access)
         self._observe(group, space, access, "load")
+        self._synchronise(group, space, access, reads=True, writes=False)
         races = group.races
         if space == "shared":
             if races is not None:
@@ -204,6 +206,7 @@ class Port:
             group.local.store(access, value)
             return
         self._observe(group, space, access, "store")
+        self._synchronise(group, space, access, reads=False, writes=True)
         if space == "shared":
             self._watch_store(
                 group, space, access,
@@ -216,6 +219,13 @@ class Port:
                 lambda: group.memory.store(access, value),
                 lambda: same_bits(group.memory.load(access), value),
             )  # fmt: skip
+
+    def _synchronise(self, group: "Group", space: str, access: Access, *, reads: bool, writes: bool) -> None:
+        """Let the watcher know of an access by which blocks may come to know of each other."""
+        if group.races is None or space != "global" or not self.polls or self.items_per_warp is not None:
+            return
+        running = group.everybody() if access.keep is None else np.broadcast_to(access.keep, group.shape)
+        group.races.synchronise(access.index * self.size, running, reads=reads, writes=writes)
 
     def _watch_store(
         self, group: "Group", space: str, access: Access, move: Callable[[], None],

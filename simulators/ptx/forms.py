@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.errors import PtxSyntaxError, UnsupportedInstructionError
+from simulators.ptx.special import SPECIAL
 from simulators.ptx.syntax import (
     Immediate,
     Instruction,
@@ -183,6 +184,8 @@ class Site:
             case Immediate(value=value):
                 constant = _constant(value, dtype)
                 return lambda group: constant
+            case Special(name=name) if not SPECIAL.fullmatch(name):
+                raise UnsupportedInstructionError(self.line, f"special register {name}")
             case Special(name=name):
                 return lambda group: group.special[name].astype(dtype, copy=False)
             case Symbol(name=name) if name in self.symbols:
@@ -216,6 +219,12 @@ class Site:
             return _constant(group.memory.symbols[name], dtype)
 
         return read
+
+    def target(self, operand: Operand) -> int:
+        """Take the operand as a label of this kernel: where it stands."""
+        if not isinstance(operand, Symbol) or operand.name not in self.labels:
+            raise self.fail(f"no label {getattr(operand, 'name', operand)} in this kernel")
+        return self.labels[operand.name]
 
     def destination(self, operand: Operand) -> Register:
         """Take the operand as a register to write."""
@@ -306,3 +315,30 @@ def executes(pattern: str, section: str, **choices: str) -> Callable:
         return build
 
     return declare
+
+
+def fencing(beyond_the_block: bool) -> Step:
+    """Make the step of a fence: who watches for races hears of it, where it orders more than one block."""
+
+    def step(group: "Group") -> None:
+        if beyond_the_block and group.races is not None:
+            group.races.fence(group.everybody())
+
+    return step
+
+
+def ordered(form: Form, step: Step) -> Step:
+    """Put the fences that .release, .acquire and .acq_rel stand for around an access."""
+    order = getattr(form, "order", "")
+    fence = fencing(form.scope != "cta")
+    releases, acquires = order in ("release", "acq_rel"), order in ("acquire", "acq_rel")
+    if not (releases or acquires):
+        return step
+
+    def between(group: "Group") -> int | None:
+        if releases:
+            fence(group)
+        step(group)
+        return fence(group) if acquires else None
+
+    return between

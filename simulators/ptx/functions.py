@@ -37,6 +37,11 @@ def _is_call(instruction: Instruction) -> bool:
     return instruction.parts[0] == "call"
 
 
+def _fails_an_assertion(call: Instruction) -> bool:
+    """Whether a call is what CUDA's assert() does where it does not hold."""
+    return any(isinstance(o, Symbol) and o.name == "__assertfail" for o in call.operands)
+
+
 class _Inliner:
     def __init__(self, kernel: Kernel, functions: dict[str, Kernel]) -> None:
         self.kernel = kernel
@@ -49,9 +54,12 @@ class _Inliner:
     ) -> None:  # fmt: skip
         """Append a body: its variables and labels by other names, its registers in other slots."""
         where = {pc: [label for label, at in body.labels.items() if at == pc] for pc in body.labels.values()}
-        end = f"end{suffix}"
+        end = f"(end){suffix}"  # no name that a label can have
         for pc, instruction in enumerate(body.instructions):
             self._label(where.get(pc, ()), suffix)
+            if _is_call(instruction) and _fails_an_assertion(instruction):
+                self.kernel.instructions.append(replace(instruction, name="trap", operands=()))
+                continue
             if _is_call(instruction):
                 self._call(instruction, names, registers, path)
                 continue
@@ -60,6 +68,9 @@ class _Inliner:
             made = replace(instruction, operands=tuple(renamed), guard=guard)
             if suffix and instruction.parts[0] == "ret":
                 made = replace(made, name="bra", operands=(Symbol(end),))
+            if suffix and instruction.parts[:2] == ("ld", "param"):
+                # A function's arguments lie in local memory, also where a register has their address.
+                made = replace(made, name=".".join(["ld", "local", *instruction.parts[2:]]))
             self.kernel.instructions.append(made)
         self._label(where.get(len(body.instructions), ()), suffix)
         if suffix:
@@ -73,7 +84,8 @@ class _Inliner:
         self, call: Instruction, names: dict[str, str], registers: list[Register], path: tuple[str, ...]
     ) -> None:
         vectors = [o for o in call.operands if isinstance(o, Vector)]
-        target = next((o.name for o in call.operands if isinstance(o, Symbol)), "")
+        by_address = any(isinstance(o, Register) for o in call.operands)
+        target = "" if by_address else next((o.name for o in call.operands if isinstance(o, Symbol)), "")
         function = self.functions.get(target)
         if function is None:
             what = f"function {target}, which has no body here" if target else "a function by its address"

@@ -170,11 +170,17 @@ class Group:
 
     def split(self, taken: np.ndarray, target: int, following: int) -> int:
         """Send the active threads where `taken` to `target` and the others to the following instruction."""
+        return self._send(np.where(taken, self._rank_of(target), self._rank_of(following)))
+
+    def scatter(self, places: np.ndarray) -> int:
+        """Send each active thread to its place, the number of an instruction."""
+        return self._send(np.array(self.program.rank)[places])
+
+    def _send(self, ranks: np.ndarray) -> int:
         if self._ranks is None:
             self._ranks = np.full(self.shape, END, np.int32)
         here = self.everybody()
-        there = np.where(np.broadcast_to(taken, self.shape), self._rank_of(target), self._rank_of(following))
-        self._ranks[here] = there[here]
+        self._ranks[here] = np.broadcast_to(ranks, self.shape)[here]
         return RESCHEDULE
 
     def _passed(self, blocks: np.ndarray | None) -> None:

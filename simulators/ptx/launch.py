@@ -25,6 +25,8 @@ LANES = 32
 GROUP_WARPS = 512
 GROUP_BYTES = 400 << 20
 DEFAULT_BUDGET = 10**11
+# Where functions lie, far from all memory.
+FUNCTIONS = 1 << 60
 MAX_BLOCK = (1024, 1024, 64)
 MAX_GRID = (2**31 - 1, 65535, 65535)
 
@@ -159,15 +161,17 @@ class Module:
             raise LaunchError(f"dynamic_shared must not be negative, is {dynamic_shared}")
         memory = GlobalMemory()
         values, buffers = _bind(program.kernel, args, memory)
-        for variable in self._parsed.variables:
-            if variable.space != "shared":
-                contents = np.frombuffer(variable.initial.ljust(variable.size, b"\0"), np.uint8)
-                memory.symbols[variable.name] = memory.add(contents, max(variable.align, 16))
+        _place_variables(self._parsed, memory)
+        parameters = parameter_bytes(program.kernel, values)
+        for parameter in program.kernel.parameters:
+            if parameter.structured:
+                address = memory.add(parameters[parameter.name], max(parameter.align, 16))
+                memory.symbols[parameter.name] = address
         memory.map()
         findings = Findings(check, kernel, geometry, program.instructions)
         counts = Counts(budget=instruction_budget, traffic=dict.fromkeys(_TRAFFIC, 0))
         counts.warps_at = [0] * len(program.steps)
-        run = Run(program, memory, parameter_bytes(program.kernel, values), findings, counts)
+        run = Run(program, memory, parameters, findings, counts)
         with np.errstate(all="ignore"):
             _run_groups(run, geometry, program.shared_size + dynamic_shared)
         for array, index in buffers:
@@ -184,6 +188,28 @@ class Module:
                 self._parsed.kernels[kernel], self._parsed.variables, self._parsed.functions
             )
         return self._programs[kernel]
+
+
+def _place_variables(parsed: ParsedModule, memory: GlobalMemory) -> None:
+    """Put module variables into global memory, those that point to others with their addresses.
+
+    Functions have addresses too, so that they can be told apart; nothing lies there.
+    """
+    memory.symbols |= {name: FUNCTIONS + 16 * number for number, name in enumerate(parsed.functions)}
+    held = {}
+    for variable in parsed.variables:
+        if variable.space != "shared":
+            contents = np.frombuffer(variable.initial.ljust(variable.size, b"\0"), np.uint8).copy()
+            held[variable.name] = contents
+            memory.symbols[variable.name] = memory.add(contents, max(variable.align, 16))
+    for variable in parsed.variables:
+        for at, name, offset in variable.pointers:
+            if name not in memory.symbols:
+                raise LaunchError(
+                    f"variable {variable.name} holds the address of {name}, which is not declared"
+                )
+            address = np.uint64(memory.symbols[name] + offset)
+            held[variable.name][at : at + 8] = np.frombuffer(address.tobytes(), np.uint8)
 
 
 def _run_groups(run: Run, geometry: Geometry, shared_size: int) -> None:

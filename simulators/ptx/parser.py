@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from simulators.ptx.errors import PtxSyntaxError, UnsupportedInstructionError
+from simulators.ptx.special import LACKING, SPECIAL
 from simulators.ptx.syntax import (
     Address,
     Immediate,
@@ -37,9 +38,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-_SPECIAL = re.compile(
-    r"%(n?tid|n?ctaid)\.[xyz]|%laneid|%warpid|%nwarpid|%warpsize|%lanemask_(eq|lt|le|gt|ge)"
-)
 _LINKAGE = {".visible", ".weak", ".common", ".extern"}
 _TUNING = {".maxntid", ".reqntid", ".minnctapersm", ".maxnreg", ".maxnctapersm", ".noreturn"}
 
@@ -188,6 +186,7 @@ class _Parser:
         self.expect("{")
         self.scopes = [{}]
         self.body(kernel)
+        self.resolve_branches(kernel)
         kernel.last_line = self.tokens[self.at - 1].line
         self.scopes = []
         return kernel
@@ -206,6 +205,7 @@ class _Parser:
         self.expect("{")
         self.scopes = [{p.name: Symbol(p.name) for p in (*results, *function.parameters)}]
         self.body(function)
+        self.resolve_branches(function)
         function.last_line = self.tokens[self.at - 1].line
         self.scopes = []
         module.functions[name.text] = function
@@ -254,8 +254,12 @@ class _Parser:
     def variables(self, space: str) -> list[Variable]:
         """`.align 16 .b8 name[1024] = {...}, other;` after the state space."""
         align = 0
-        if self.accept(".align"):
-            align = self.integer()
+        while self.peek() in (".align", ".attribute"):
+            if self.next().text == ".align":
+                align = self.integer()
+            else:  # .attribute(.managed): where it lies is no concern of a kernel's
+                while not self.accept(")"):
+                    self.next()
         type_ = self.type()
         dtype = DTYPES[type_]
         found = []
@@ -265,23 +269,44 @@ class _Parser:
             while self.accept("["):
                 count *= 0 if self.peek() == "]" else self.integer()
                 self.expect("]")
-            initial = self.initial(type_) if self.accept("=") else b""
-            found.append(Variable(name.text, space, count * dtype.itemsize, align or dtype.itemsize, initial))
+            items = self.initial(type_) if self.accept("=") else []
+            size = dtype.itemsize
+            found.append(
+                Variable(
+                    name.text, space, count * size, align or size,
+                    initial=b"".join(i if isinstance(i, bytes) else bytes(size) for i in items),
+                    pointers=tuple(
+                        (at * size, i.base.name, i.offset)
+                        for at, i in enumerate(items)
+                        if isinstance(i, Address) and isinstance(i.base, Symbol)
+                    ),
+                )
+            )  # fmt: skip
             if not self.accept(","):
                 break
         self.expect(";")
         return found
 
-    def initial(self, type_: str) -> bytes:
+    def initial(self, type_: str) -> "list[bytes | Address]":
+        """One item, or `{item, ...}`: bytes, or an address, written `name + 4` or `generic(name)`."""
         size = DTYPES[type_].itemsize
-        values: list[bytes] = []
         if self.accept("{"):
+            values: list[bytes | Address] = []
             while not self.accept("}"):
                 if values:
                     self.expect(",")
-                values.append(self.initial(type_))
-            return b"".join(values)
-        return (self.immediate().value & ((1 << (8 * size)) - 1)).to_bytes(size, "little")
+                values += self.initial(type_)
+            return values
+        if self.tokens[self.at : self.at + 1] and self.tokens[self.at].kind == "word":
+            name = self.next()
+            if name.text == "generic" and self.accept("("):
+                name = self.word("the name of a variable")
+                self.expect(")")
+            offset = self.integer() if self.accept("+") or self.peek() == "-" else 0
+            if size != 8:
+                raise UnsupportedInstructionError(name.line, f"an address as a .{type_}; only of 64 bits")
+            return [Address(Symbol(name.text), offset)]
+        return [(self.immediate().value & ((1 << (8 * size)) - 1)).to_bytes(size, "little")]
 
     # Kernel scope.
 
@@ -290,7 +315,7 @@ class _Parser:
             token = self.next()
             match token.text:
                 case "{":
-                    self.scopes.append({})
+                    self.scopes.append(self.labels_ahead())
                     self.body(kernel)
                     self.scopes.pop()
                 case "@":
@@ -302,9 +327,7 @@ class _Parser:
                         )
                     self.instruction(kernel, self.word("an instruction"), guard, negated)
                 case text if token.kind == "word" and self.accept(":"):
-                    if text in kernel.labels:
-                        raise PtxSyntaxError(token.line, f"label {text} is defined twice")
-                    kernel.labels[text] = len(kernel.instructions)
+                    self.label(kernel, token)
                 case text if text.startswith("."):
                     self.directive(kernel, token)
                 case ";":
@@ -328,14 +351,64 @@ class _Parser:
                     self.scopes[-1][variable.name] = Symbol(unique)
                     kernel.variables.append(replace(variable, name=unique))
             case ".pragma":
-                while not self.accept(";"):
-                    self.next()
+                self.skip_statement()
             case ".loc":
                 # Ends with its line.
                 while self.at < len(self.tokens) and self.line == token.line:
                     self.next()
             case _:
                 raise UnsupportedInstructionError(token.line, f"directive {token.text}")
+
+    def label(self, kernel: Kernel, token: Token) -> None:
+        """What a name and a colon stand before: an instruction, or a list of labels or functions."""
+        known = self.scopes[-1].get(token.text)
+        name = known.name if isinstance(known, Symbol) else token.text
+        if self.accept(".branchtargets"):
+            kernel.branch_targets[name] = self.label_list()
+        elif self.peek() in (".callprototype", ".calltargets"):
+            # A call that uses it is by address, and refused.
+            self.skip_statement()
+        elif name in kernel.labels:
+            raise PtxSyntaxError(token.line, f"label {token.text} is defined twice")
+        else:
+            kernel.labels[name] = len(kernel.instructions)
+
+    def labels_ahead(self) -> "dict[str, Register | Symbol]":
+        """The labels of the scope that begins here, under names of their own: others may use theirs again."""
+        found: dict[str, Register | Symbol] = {}
+        depth, at = 0, self.at
+        while at < len(self.tokens) and depth >= 0:
+            text = self.tokens[at].text
+            depth += {"{": 1, "}": -1}.get(text, 0)
+            if text == ":" and depth == 0:
+                found[self.tokens[at - 1].text] = Symbol(f"{self.tokens[at - 1].text}@{self.declared}")
+            at += 1
+        self.declared += 1
+        return found
+
+    def skip_statement(self) -> None:
+        while not self.accept(";"):
+            self.next()
+
+    def label_list(self) -> tuple[str, ...]:
+        """`$L_1, $L_2, ...;`."""
+        labels = [self.word("a label")]
+        while self.accept(","):
+            labels.append(self.word("a label"))
+        self.expect(";")
+        known = [next((s[t.text] for s in reversed(self.scopes) if t.text in s), None) for t in labels]
+        return tuple(k.name if k else t.text for k, t in zip(known, labels, strict=True))
+
+    def resolve_branches(self, kernel: Kernel) -> None:
+        """Put the labels of a list in the place of its name, in each brx.idx."""
+        for pc, instruction in enumerate(kernel.instructions):
+            if instruction.parts[0] != "brx":
+                continue
+            name = getattr(instruction.operands[-1] if instruction.operands else None, "name", "")
+            if name not in kernel.branch_targets:
+                raise PtxSyntaxError(instruction.line, f"{instruction.name}: no .branchtargets {name!r}")
+            labels = Vector(tuple(Symbol(label) for label in kernel.branch_targets[name]))
+            kernel.instructions[pc] = replace(instruction, operands=(*instruction.operands[:-1], labels))
 
     def registers(self, kernel: Kernel) -> None:
         """`.reg .b32 %r<400>, %x;`."""
@@ -403,7 +476,7 @@ class _Parser:
             return Immediate(32)
         if not token.text.startswith("%"):
             return Symbol(token.text)
-        if not _SPECIAL.fullmatch(token.text):
+        if not (SPECIAL.fullmatch(token.text) or LACKING.fullmatch(token.text)):
             raise PtxSyntaxError(
                 token.line, f"register {token.text} is not declared, nor a supported special register"
             )

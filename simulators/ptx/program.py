@@ -9,13 +9,13 @@ import simulators.ptx.instructions  # noqa: F401  (fills the table of definition
 from simulators.ptx.control_flow import ranks
 from simulators.ptx.forms import Definition, Site, Step, find
 from simulators.ptx.functions import inlined
-from simulators.ptx.syntax import Instruction, Kernel, Symbol, Variable
+from simulators.ptx.syntax import Instruction, Kernel, Symbol, Variable, Vector
 from simulators.ptx.types import DTYPES
 
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
 
-_CONTROL = {"bra", "ret", "exit"}
+_CONTROL = {"bra", "brx", "ret", "exit"}
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ def _successors(instruction: Instruction, pc: int, labels: dict[str, int]) -> tu
     """Where an instruction may go on to; nowhere after the end of a thread."""
     opcode = instruction.parts[0]
     following = (pc + 1,) if opcode not in _CONTROL or instruction.guard is not None else ()
-    if opcode != "bra":
+    if opcode not in ("bra", "brx"):
         return following
-    return (*following, *(labels[o.name] for o in instruction.operands if isinstance(o, Symbol)))
+    named = [i for o in instruction.operands for i in (o.items if isinstance(o, Vector) else (o,))]
+    return (*following, *(labels[o.name] for o in named if isinstance(o, Symbol)))
 
 
 def _lay_out(kernel: Kernel, outside: list[Variable]) -> tuple[dict[str, tuple[str, int]], dict[str, int]]:

@@ -2,7 +2,8 @@
 
 Source: PTX ISA, "Memory Consistency Model". In order are the accesses of one thread; of two threads of a
 block that a barrier lies between; and of two threads of a warp that a bar.warp.sync lies between. Threads of
-different blocks are in no order. Atomic and volatile accesses do not race with each other.
+different blocks are in the order that fences and atomics give them (ordering.py), else in none. Atomic and
+volatile accesses do not race with each other.
 
 A wmma or ldmatrix access is made by the warp: which of its threads touches what is open, so it is taken as by
 one thread of its own. A cp.async races with everything from where it is issued until it is waited for.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulators.ptx.findings import Findings
+from simulators.ptx.ordering import Ordering
 
 # Who and when in one integer: thread (10 bits), flags, block in its group (16), number of the access (34).
 _THREAD = (1 << 10) - 1
@@ -45,6 +47,7 @@ class AccessLog:
         self._pcs = array("i", [-1])
         self._under_way = array("i")
         self._groups: list[tuple[int, int]] = []
+        self.ordering = Ordering()
 
     def begin_group(self, first_block: int) -> int:
         """Note that a group of blocks begins; returns the stamp below which all accesses were others'."""
@@ -163,9 +166,49 @@ class Races:
         # The stamps of the last barrier and of the last bar.warp.sync, of all axes or of length 1.
         self._since_block = np.full((1, 1, 1), self._begin, np.int64)
         self._since_warp: np.ndarray | None = None
+        # Of each thread that has fenced: the stamps of its last fence, and of the barrier before that.
+        self._fenced: np.ndarray | None = None
+        self._before_fence: np.ndarray | None = None
+        self._first_block = first_block
+
+    def fence(self, threads: np.ndarray) -> None:
+        """Note a fence of the device's scope by some threads (all axes)."""
+        now = np.full((1, 1, 1), self.log.now(), np.int64)
+        if self._fenced is None or self._before_fence is None:
+            self._fenced = self._before_fence = np.zeros(self.shape, np.int64)
+        self._fenced = np.where(threads, now, self._fenced)
+        self._before_fence = np.where(threads, self._since_block, self._before_fence)
+        if self.log.ordering.pending:
+            for block, thread in self._each(threads):
+                self.log.ordering.fence(block, thread)
+
+    def synchronise(self, address: np.ndarray, threads: np.ndarray, *, reads: bool, writes: bool) -> None:
+        """Note atomic or volatile accesses to global memory (all axes), one thread after the other."""
+        ordering = self.log.ordering
+        writes = writes and self._fenced is not None
+        if not writes and not (reads and ordering.released):
+            return
+        addresses = np.broadcast_to(address, self.shape)[threads]
+        for (block, thread), each in zip(self._each(threads), addresses.tolist(), strict=True):
+            if reads:
+                ordering.read(each, block, thread)
+            if writes:
+                at = (block - self._first_block, thread // 32, thread % 32)
+                fenced, barrier = int(self._fenced[at]), int(self._before_fence[at])  # type: ignore[index]
+                if fenced:
+                    ordering.release(each, block, thread, fenced=fenced, barrier=barrier)
+
+    def _each(self, threads: np.ndarray) -> list[tuple[int, int]]:
+        """Block of the grid and thread of the block, of each of some threads (all axes)."""
+        found = np.argwhere(threads)
+        return [(self._first_block + block, warp * 32 + lane) for block, warp, lane in found.tolist()]
 
     def barrier(self, blocks: np.ndarray | None) -> None:
         """Note that all threads of some blocks (blocks, 1, 1), or of all, have met."""
+        if self.log.ordering.acquired:
+            met = np.ones(self.shape[0], np.bool_) if blocks is None else blocks.reshape(-1)
+            for block in np.flatnonzero(met).tolist():
+                self.log.ordering.barrier(self._first_block + block)
         now = np.full((1, 1, 1), self.log.now(), np.int64)
         self._since_block = now if blocks is None else np.where(blocks, now, self._since_block)
         if blocks is None:
@@ -286,6 +329,8 @@ class Races:
             wrong = self._unordered(before, who, accessors, shared)
             if accessors.watched.atomic:
                 wrong &= before & ATOMIC == 0
+            if not shared and self.log.ordering.released and wrong.any():
+                wrong &= ~self._ordered(before, who, wrong)
             if wrong.any():
                 severity = "error"
                 if harmless is not None:
@@ -311,6 +356,20 @@ class Races:
             return np.asarray(others & recent)
         other_block = (difference & _BLOCK != 0) | (before < self._begin)
         return np.asarray(np.where(other_block, before > 0, others & recent))
+
+    def _ordered(self, before: np.ndarray, who: np.ndarray, suspected: np.ndarray) -> np.ndarray:
+        """Say which of the suspected pairs of accesses fences and atomics have put in order."""
+        ordering, found = self.log.ordering, np.zeros(suspected.shape, np.bool_)
+        earlier, here = (np.broadcast_to(a, suspected.shape)[suspected] for a in (before, who))
+        answers: dict[tuple[int, int], bool] = {}
+        for pair in set(zip(earlier.tolist(), here.tolist(), strict=True)):
+            stamp, mine = pair
+            thread = stamp & _THREAD
+            access = (self.log.block(stamp, -1), thread, stamp >> _SERIAL_SHIFT << _SERIAL_SHIFT)
+            block = self._first_block + ((mine & _BLOCK) >> _BLOCK_SHIFT)
+            answers[pair] = not stamp & _UNDER_WAY and ordering.orders(access, block, mine & _THREAD)
+        found[suspected] = [answers[pair] for pair in zip(earlier.tolist(), here.tolist(), strict=True)]
+        return found
 
     def _remember_write(self, accessors: _Accessors, stamp: int) -> np.ndarray | None:
         """Note a write; returns whose write to the same place stayed, 0 for one's own, None if all did."""

@@ -102,7 +102,8 @@ class Parameter:
 class Variable:
     """A variable of a state space: bytes, alignment and, where given, initial contents.
 
-    `size` is 0 for the unsized array of `.extern .shared`, the dynamic shared memory.
+    `size` is 0 for the unsized array of `.extern .shared`, dynamic shared memory. `pointers` say where the
+    contents hold the address of another variable: at which byte, its name, and what is added to it.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Variable:
     size: int
     align: int
     initial: bytes = b""
+    pointers: tuple[tuple[int, str, int], ...] = ()
 
 
 @dataclass
@@ -124,5 +126,7 @@ class Kernel:
     variables: list[Variable] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
+    # Lists of labels, by name, from which brx.idx chooses.
+    branch_targets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # Of a function: what it returns.
     results: list[Parameter] = field(default_factory=list)

@@ -7,6 +7,8 @@
  * RECORDER_HANG=NAME       that function never returns
  * RECORDER_SPILL=N         a launch writes N bytes behind each tensor its kernel gets
  * RECORDER_CAPABILITY=86   what the device says it is (default 80)
+ * RECORDER_PTX=8.4         the newest version of PTX that it takes (default: any)
+ * RECORDER_NO_DEVICE=1     there is no device
  *
  * Device addresses are not host addresses: each has OFFSET added, so that one taken for the other crashes. Every
  * access is held against the live allocations. Functions as in the CUDA driver API manual.
@@ -126,6 +128,8 @@ int cuModuleLoadDataEx(void **module, const char *image, unsigned count, const i
             snprintf(values[i], 100, "ptxas: line 1; error: no instruction 'mystery'");
             return 218;
         }
+    const char *newest = getenv("RECORDER_PTX"), *version = strstr(image, ".version ");
+    if (newest && version && atof(version + 9) > atof(newest)) return 222;
     Module *made = malloc(sizeof *made);
     made->text = strdup(image);
     made->loaded = 1;

@@ -87,9 +87,16 @@ def every_verdict() -> Run:
     crowd = [Finding("race", "error", f"line {number}", "two threads") for number in range(150)]
     smallest = SmallestOperands({"data": [((0, 1), 3)]}, 0, (0, 0), 4, 5)
     verdicts = [
-        verdict(accuracy={"float": 0.99, "integer": 0.98}),
+        verdict(accuracy={"float": 0.99, "integer": 0.98}, hardware="NVIDIA T4"),
         verdict(workload="warned", findings=[warning]),
-        verdict("mismatch", workload="wrong", mismatch=mismatch(), layers=broken_layers(), fault="a-fault"),
+        verdict(
+            "mismatch",
+            workload="wrong",
+            mismatch=mismatch(),
+            layers=broken_layers(),
+            fault="a-fault",
+            bundle="bundles/a",
+        ),
         verdict(
             "mismatch",
             workload="kernel",

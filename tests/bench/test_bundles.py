@@ -16,8 +16,8 @@ from tvm.s_tir import Schedule
 import bench
 from bench import bundles
 from bench.artifact import Artifact
+from bench.bundle_folder import default_folder
 from bench.bundles import BundleError
-from bench.bundles.folder import default_folder
 from bench.bundles.signature import signature
 from bench.cli import main
 from bench.compare.verdict import VERDICTS, Verdict

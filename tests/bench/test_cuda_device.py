@@ -273,8 +273,8 @@ REFUSALS = {
         "CUDA_ERROR_INVALID_PTX.*its log:\nptxas: line 1; error: no instruction 'mystery'",
     ),
     "newer than the driver": (
-        {"RECORDER_FAIL": "cuModuleLoadDataEx:222"}, None, "device-missing",
-        r"does not know PTX \d+\.\d+: install a newer driver, or an older NVRTC",
+        {"RECORDER_PTX": "6.5"}, None, "device-missing",
+        r"knows neither PTX \d+\.\d+ nor 7\.0: install a newer driver: .*PTX_VERSION",
     ),
     "newer than the GPU": (
         {"RECORDER_FAIL": "cuModuleLoadDataEx:209", "RECORDER_CAPABILITY": "75"}, None, "device-missing",
@@ -297,6 +297,21 @@ def test_ptx_that_the_driver_refuses(
     with pytest.raises(DeviceFailure, match=f"(?s){message}") as caught:
         CudaMachine(content, driver=Driver(str(library)))
     assert caught.value.verdict == verdict
+
+
+def test_ptx_newer_than_the_driver_is_read_as_an_older_one(
+    files: dict[str, bytes], recorder: ExecutingRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drivers are older than compilers; what the kernels use is as old as sm_80."""
+    monkeypatch.setenv("RECORDER_PTX", "8.4")
+    kernel = the_kernel(files)
+    inputs, expected = operands(files, kernel)
+    output = expected.copy()
+    TensorCoreMachine(files).call(kernel, [*inputs, expected])
+    machine = CudaMachine(files, driver=recorder.driver)
+    machine.call(kernel, [*inputs, output])
+    np.testing.assert_array_equal(output, expected)
+    assert re.fullmatch(re.escape(HARDWARE) + r", PTX \d+\.\d+ read as 7\.0", str(machine.hardware))
 
 
 def test_a_library_that_is_no_driver_is_said_to_be_none() -> None:

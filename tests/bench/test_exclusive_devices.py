@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.devices import execution
+from bench.devices import execution, kernel_process
 from bench.devices.exclusive import exclusive, is_exclusive, lock_file
 from bench.devices.failure import DeviceFailure
 
@@ -96,4 +96,28 @@ def test_an_execution_holds_its_device_and_lets_go_when_it_fails(monkeypatch: py
         execution.execute(Artifact("vta", (), (), (), b""), {}, device=device)
     assert held == [True]
     with exclusive(device, wait_seconds=1):
+        pass
+
+
+def test_a_kernel_on_a_gpu_holds_it_and_lets_go_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs kernels dies here at once; while it is started nobody else can have the GPU."""
+    held: list[bool] = []
+
+    class Machine:
+        @staticmethod
+        def missing() -> None:
+            return None
+
+    def command(*_: str) -> list[str]:
+        program = [sys.executable, "-c", HOLD.replace("[1])", "[1], wait_seconds=0.1)"), "cuda"]
+        other = subprocess.run(program, capture_output=True, text=True, check=False)
+        held.append("was in use by another process" in other.stderr)
+        return ["false"]
+
+    monkeypatch.setattr(kernel_process, "machine_for", lambda *_: Machine)
+    monkeypatch.setattr(kernel_process, "module_command", command)
+    with pytest.raises(DeviceFailure, match="the device process ended"):
+        kernel_process.KernelProcess("tensorcore", {}, device="cuda")
+    assert held == [True]
+    with exclusive("cuda", wait_seconds=1):
         pass

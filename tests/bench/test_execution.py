@@ -1,5 +1,6 @@
 """What a device does wrong becomes a verdict: it crashes, hangs, is missing, or gives nothing."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from bench import transform
 from bench.artifact import Artifact
 from bench.devices.execution import execute
 from bench.devices.failure import DeviceFailure
+from bench.devices.machines import tensorcore
 from bench.flows.flow import flow_for
 from bench.lowering import lower_for_host, lower_for_machine
-from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN
+from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN, LAUNCHES
 from kernels.hexagon.machine_code import find_vrmpy
 from simulators.hvx import qemu
 from tests.bench.integer_graphs import dense
@@ -82,6 +84,25 @@ def test_a_kernel_that_never_ends_is_a_timeout(artifacts: dict[str, Artifact]) -
     failure = failure_of(with_machine(artifacts["tensorcore"], name, endless.encode()), seconds=4)
     assert failure.verdict == "timeout"
     assert "no result after 4 s" in str(failure)
+
+
+def test_a_kernel_that_never_ends_is_stopped_at_its_budget_with_its_position(
+    artifacts: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorcore, "INSTRUCTION_BUDGET", 20_000)
+    name = "dense_kernel.ptx"
+    text = artifacts["tensorcore"].machine[name].decode()
+    text = text.replace("ret;", "$forever:\n\tbra $forever;\n\tret;", 1)
+    machine = tensorcore.TensorCoreMachine({**artifacts["tensorcore"].machine, name: text.encode()})
+    line = text[: text.index("bra $forever")].count("\n") + 1
+    launch = json.loads(artifacts["tensorcore"].machine[LAUNCHES])["dense_kernel"]
+    known = {argument["name"]: argument for argument in launch["arguments"]}
+    tensors = [np.zeros(known[name]["shape"], known[name]["dtype"]) for name in launch["parameters"]]
+    with pytest.raises(
+        DeviceFailure, match=rf"PTX line {line} \(bra\): more than 20000 warp instr"
+    ) as caught:
+        machine.call("dense_kernel", tensors)
+    assert caught.value.verdict == "timeout"
 
 
 def test_a_library_that_is_none_is_a_crash(artifacts: dict[str, Artifact]) -> None:

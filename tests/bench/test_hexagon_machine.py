@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,28 @@ class Sent:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     return Sent(monkeypatch)
+
+
+@pytest.fixture
+def old_simulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A qemu-hexagon that knows no Hexagon with HVX."""
+    program = tmp_path / qemu.PROGRAM
+    program.write_text("#!/bin/sh\necho \"unable to find CPU model 'unknown'\" >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    hexagon._why_not_running.cache_clear()
+    yield
+    hexagon._why_not_running.cache_clear()
+
+
+@pytest.mark.usefixtures("old_simulator")
+def test_a_simulator_that_is_too_old_is_a_missing_device() -> None:
+    case = ConvCase(batch=1, inputs=4, size=4, outputs=32)
+    module = convolution(case, data_dtype="uint8")
+    data = full_range(np.random.default_rng(0), (1, 4, 4, 4), "uint8")
+    verdict = bench.run(module, data, "hexagon")
+    assert verdict.verdict == "device-missing"
+    assert str(verdict.reason).endswith("does not run Hexagon v67, as 7.2 does: apt-get install qemu-user")
 
 
 def operands(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

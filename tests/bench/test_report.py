@@ -160,6 +160,10 @@ def test_the_instruction_of_a_kernel_by_itself_is_named():
     kernel = layer(1, name="kernel", operator="kernel", instruction="vrmpy", verdict="mismatch")
     words = page(json_file.Run({}, None, [verdict("mismatch", mismatch=found, layers=[kernel])])).words
     assert "vrmpy , executed 100 times" in words
+    kernel.instruction = None
+    words = page(json_file.Run({}, None, [verdict("mismatch", mismatch=found, layers=[kernel])])).words
+    assert "none was asked for; 100 tensor instructions were executed" in words
+    assert "d0 0" in words
     assert "Tensors before it" not in words
 
 
@@ -369,10 +373,14 @@ def test_what_is_no_run_is_a_usage_error(content, message, tmp_path, capsys):
     assert f"bitexact report: {path}: {message}" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_is_a_usage_error(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [("/nowhere/page.html", "No such file or directory"), ("/dev/full", "No space left on device")],
+)
+def test_an_output_that_cannot_be_written_is_a_usage_error(output, why, tmp_path, capsys):
     path = written(tmp_path / "run.json", exact_networks())
-    assert main(["report", str(path), "-o", "/nowhere/page.html"]) == 2
-    assert "bitexact report: -o /nowhere/page.html: No such file or directory" in capsys.readouterr().err
+    assert main(["report", str(path), "-o", output]) == 2
+    assert f"bitexact report: -o {output}: {why}" in capsys.readouterr().err
 
 
 def test_what_is_written_is_read_back(tmp_path):

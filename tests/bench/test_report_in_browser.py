@@ -13,6 +13,8 @@ CHROMIUM = shutil.which("chromium")
 INSTALL = "sudo apt-get install chromium fonts-dejavu-core"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"chromium is missing: {INSTALL}")
 
+PATIENCE = 120_000
+"""Milliseconds: a busy machine is no failure."""
 WIDTHS = (320, 400, 768, 1280)
 NOTHING = Run({}, None, [])
 RUNS = {
@@ -29,7 +31,7 @@ def browser():
     # Chromium's sandbox needs what a container seldom grants, and root is refused with it.
     sandbox = [] if os.geteuid() else ["--no-sandbox"]
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox, timeout=PATIENCE)
         yield chromium
         chromium.close()
 
@@ -50,6 +52,7 @@ def opened(browser, files):
     def open_page(name, *, width=1280, scheme="light"):
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -1,21 +1,24 @@
 """From TensorIR to an ELF: names, architectures, the demand for vrmpy, and the tool chain."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tvm
 from tvm.s_tir import Schedule
 
 from kernels.hexagon import build, toolchain
+from kernels.hexagon.architectures import ARCHITECTURES, built_architectures, probe_elf
 from kernels.hexagon.build import (
     BuildError,
     build_elf,
     compile_object,
     hexagon_target,
     link_server,
-    probe_elf,
 )
 from kernels.hexagon.dense import dense_primfunc, schedule_dense
 from kernels.hexagon.machine_code import find_vrmpy
+from kernels.hexagon.plain import plain_object
 from simulators.hvx.qemu import FunctionServer, check_elf
 from tests.simulators.hvx_guest import needs_qemu, needs_toolchain
 
@@ -92,7 +95,7 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones(use):
 
 
 @needs_toolchain
-@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", built_architectures() if toolchain.available() is None else ())
 def test_each_architecture_is_built_and_linked_with_vrmpy_in_it(architecture):
     elf = build_elf({"dense": schedule_dense(small())}, architecture=architecture)
     check_elf(elf)
@@ -131,3 +134,63 @@ def test_a_missing_tool_chain_names_the_command_that_installs_one(monkeypatch):
             toolchain.compile_c("")
     finally:
         toolchain._tools.cache_clear()
+
+
+# ---- clang and lld in place of ziglang ----
+
+needs_clang = pytest.mark.skipif(
+    not (shutil.which("clang") and shutil.which("ld.lld")),
+    reason="clang or lld not found: apt-get install clang lld",
+)
+
+
+@pytest.fixture
+def without_ziglang(monkeypatch, tmp_path):
+    """A machine where the package ziglang is not installed, with an empty cache of objects."""
+    find = toolchain.importlib.util.find_spec
+    monkeypatch.setattr(
+        toolchain.importlib.util, "find_spec", lambda name: None if name == "ziglang" else find(name)
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for cached in (toolchain._tools, built_architectures, probe_elf):
+        cached.cache_clear()
+    yield
+    for cached in (toolchain._tools, built_architectures, probe_elf):
+        cached.cache_clear()
+
+
+@needs_qemu
+@needs_clang
+@pytest.mark.usefixtures("without_ziglang")
+@pytest.mark.parametrize("architecture", [66, 67])
+def test_clang_and_lld_build_the_same_server(architecture):
+    assert "clang version" in toolchain._tools()[0]
+    elf = build_elf({"dense": schedule_dense(small())}, architecture=architecture)
+    data, weight = np.full(SMALL[0], 200, np.uint8), np.full(SMALL[1], -3, np.int8)
+    out = np.zeros((4, 32), np.int32)
+    with FunctionServer(elf, timeout=20) as server:
+        server.call("dense", [data, weight], out)
+    assert (out == 8 * 200 * -3).all()
+
+
+@needs_clang
+@pytest.mark.usefixtures("without_ziglang")
+def test_an_architecture_that_clang_does_not_know_is_not_among_those_that_are_built():
+    """clang 14 ends at v69; each newer one is built where clang knows it."""
+    known = built_architectures()
+    assert known[:2] == (66, 67)
+    for architecture in set(ARCHITECTURES) - set(known):
+        with pytest.raises(toolchain.ToolchainError, match=f"hexagonv{architecture}"):
+            probe_elf(architecture)
+
+
+@needs_clang
+@pytest.mark.usefixtures("without_ziglang")
+def test_clang_compiles_the_plain_code_of_the_host():
+    assert b"bitexact_hvx_vaddw" in plain_object()
+
+
+@pytest.mark.usefixtures("without_ziglang")
+def test_clang_without_lld_is_no_tool_chain(monkeypatch):
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: "/usr/bin/clang" if name == "clang" else None)
+    assert "apt-get install clang lld" in str(toolchain.available())

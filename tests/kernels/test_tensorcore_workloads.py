@@ -8,6 +8,7 @@ shared transactions lost to bank conflicts, and for 4 and 2 of a tuned kernel. T
 import numpy as np
 import pytest
 
+from bench.perf.layers import HWNC, HWNC_INT8
 from kernels.tensorcore.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.tensorcore.ptx import compile_ptx
 from simulators import ptx
@@ -28,22 +29,7 @@ def _named(dtype, rows):
     }
 
 
-# (IC, H and W, OC, kernel, stride, padding) at batch 8.
-WORKLOADS = _named(
-    "int4",
-    [
-        (64, 56, 64, 1, 1, 0),
-        (64, 56, 128, 3, 2, 1),
-        (64, 56, 64, 1, 2, 0),
-        (128, 28, 128, 3, 1, 1),
-        (128, 28, 256, 3, 2, 1),
-        (128, 28, 256, 1, 2, 0),
-        (256, 14, 256, 3, 1, 1),
-        (256, 14, 512, 3, 2, 1),
-        (256, 14, 512, 1, 2, 0),
-        (512, 9, 512, 3, 1, 1),
-    ],
-) | _named("int8", [(64, 56, 64, 3, 1, 1)])
+WORKLOADS = _named("int4", HWNC) | _named("int8", [HWNC_INT8])
 # Of each kind a small one: 3x3, 3x3 with stride 2, 1x1 with stride 2.
 SMALL = _named("int4", [(128, 7, 64, 3, 1, 1), (64, 14, 64, 3, 2, 1), (128, 14, 128, 1, 2, 0)]) | _named(
     "int8", [(32, 14, 64, 3, 1, 1)]

@@ -7,23 +7,14 @@ by the functional simulator's counters, in the default configuration: all bytes,
 import numpy as np
 import pytest
 
+from bench.efficiency import dram_bytes
+from bench.perf.layers import RESNET18
 from kernels.vta import conv2d
 from simulators.vta import Machine
 from tests.kernels import vta_reference as reference
 
-# height and width, channels in and out, kernel, padding, stride
-LAYERS = {
-    "C2": (56, 64, 64, 3, 1, 1),
-    "C3": (56, 64, 128, 3, 1, 2),
-    "C4": (56, 64, 128, 1, 0, 2),
-    "C5": (28, 128, 128, 3, 1, 1),
-    "C6": (28, 128, 256, 3, 1, 2),
-    "C7": (28, 128, 256, 1, 0, 2),
-    "C8": (14, 256, 256, 3, 1, 1),
-    "C9": (14, 256, 512, 3, 1, 2),
-    "C10": (14, 256, 512, 1, 0, 2),
-    "C11": (7, 512, 512, 3, 1, 1),
-}
+# channels in, height and width, channels out, kernel, stride, padding
+LAYERS = RESNET18
 TUNED = {
     "C2": (948_448, 451_584, 50_176),
     "C3": (820_984, 225_792, 25_088),
@@ -40,7 +31,7 @@ EPILOGUE = (("shr", 8), ("add", "bias"), ("max", 0), ("min", 127))
 
 
 def program_of(layer):
-    size, inputs, outputs, kernel, padding, stride = LAYERS[layer]
+    inputs, size, outputs, kernel, stride, padding = LAYERS[layer]
     return conv2d(
         (1, inputs // 16, size, size, 1, 16),
         (outputs // 16, inputs // 16, kernel, kernel, 16, 16),
@@ -48,10 +39,6 @@ def program_of(layer):
         padding=(padding,) * 4,
         epilogue=EPILOGUE,
     )
-
-
-def dram_bytes(counters):
-    return sum(value for name, value in counters.items() if name.endswith("nbytes"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +61,7 @@ def test_all_layers_together_move_15_percent_less(counters):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_is_exact_and_its_engines_overlap(layer):
-    size, inputs, outputs, kernel, padding, stride = LAYERS[layer]
+    inputs, size, outputs, kernel, stride, padding = LAYERS[layer]
     rng = np.random.default_rng(size)
     data = reference.full_range(rng, (1, inputs, size, size))
     weight = reference.full_range(rng, (outputs, inputs, kernel, kernel))

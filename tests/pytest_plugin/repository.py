@@ -14,6 +14,8 @@ import pytest
 # What a run of pytest within this process imports has to be there before: pytester forgets it afterwards,
 # and TVM takes no operator twice.
 for needed in (
+    "bench.bundles",
+    "bench.commands.replay",
     "bench.pipeline",
     "bench.reports.table",
     "bench.verification.verify",

@@ -32,17 +32,16 @@ def test_nothing_heavy_is_imported_before_the_fixture_is_used(pytester: pytest.P
     run_apart(pytester, *arguments, "--junit-xml", "log.xml").assert_outcomes(passed=2)
 
 
-def test_a_package_of_the_same_name_is_said(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize(
+    "line", ["", "import kernels.vta.dense", "from simulators import wmma"], ids=["fixture", "module", "name"]
+)
+def test_a_package_of_the_same_name_is_said(line: str, pytester: pytest.Pytester) -> None:
     """``python -m pytest`` puts the folder of the repository first, and many have a package of kernels."""
-    (pytester.path / "kernels").mkdir()
-    (pytester.path / "kernels" / "__init__.py").touch()
-    pytester.makepyfile("""
-        import sys
-
-        def test_it(bitexact):
-            pass
-    """)
+    for name in ("kernels", "simulators"):
+        (pytester.path / name).mkdir()
+        (pytester.path / name / "__init__.py").touch()
+    pytester.makepyfile(f"{line}\ndef test_it(bitexact): pass")
     result = run_apart(pytester, "-p", "no:xdist")
     result.assert_outcomes(errors=1)
-    message = "bitexact: 'import kernels' finds *kernels*__init__.py instead of the package that bitexact *"
+    message = "*'import kernels' finds *kernels*__init__.py instead of the package that bitexact brings*"
     result.stdout.fnmatch_lines([message])

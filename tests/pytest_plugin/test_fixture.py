@@ -61,19 +61,6 @@ def test_a_graph_is_run_on_inputs_that_are_drawn_or_given(pytester: pytest.Pytes
     assert '"bitexact.seed"' not in given
 
 
-def test_a_network_is_run_as_the_command_does(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("""
-        from bench import workloads
-
-        def test_digits(bitexact, bitexact_target):
-            verdict = bitexact.run_workload(workloads.load("digits", batch=8))
-            assert verdict.target == bitexact_target
-            assert verdict.accuracy["integer"] > 0.9
-    """)
-    result = run_here(pytester, "--bitexact-target", "vta", "-v")
-    result.stdout.fnmatch_lines(["bitexact: seed 0, device sim, target vta", "*::test_digits?vta? PASSED*"])
-
-
 class TestTargets:
     BODY = """
         import pytest
@@ -209,6 +196,12 @@ class TestMissingDevice:
         result = run_here(pytester, "-rs", "--bitexact-device", "host")
         result.assert_outcomes(skipped=1)
         result.stdout.fnmatch_lines(["SKIPPED *kernels are verified on sim*; --bitexact-device is host"])
+
+    def test_a_device_of_another_target_skips(self, pytester: pytest.Pytester) -> None:
+        pytester.makepyfile(vta_tests("def test_dense(bitexact): bitexact.verify(KERNEL, REFERENCE, 'vta')"))
+        result = run_here(pytester, "-rs", "--bitexact-device", "cuda")
+        result.assert_outcomes(skipped=1)
+        result.stdout.fnmatch_lines(["SKIPPED *device cuda is a GPU: it runs * tensorcore, not vta*"])
 
 
 @pytest.mark.parametrize(

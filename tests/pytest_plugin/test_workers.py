@@ -3,11 +3,13 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import psutil
 import pytest
 
+from bench.pytest_plugin.case import case_of
 from tests.pytest_plugin.repository import run_apart, run_here, vta_tests
 
 DRAWS = """
@@ -34,30 +36,39 @@ def test_kernel(bitexact, record_property):
 
 
 def results(log: Path) -> dict[str, tuple[str, list[tuple[str, str]]]]:
-    """Outcome and properties of every test in a JUnit XML file, but for the seconds."""
+    """Outcome and properties of every test in a JUnit XML file, but for seconds and temporary folders."""
     found = {}
     for test in ElementTree.parse(log).iter("testcase"):
         outcome = ",".join(sorted(child.tag for child in test if child.tag != "properties"))
         properties = [(each.get("name", ""), each.get("value", "")) for each in test.iter("property")]
-        kept = [(name, value) for name, value in properties if not name.endswith(".seconds")]
+        kept = [(name, value) for name, value in properties if not name.endswith((".seconds", ".bundle"))]
         found[test.get("name", "")] = (outcome, kept)
     return found
 
 
-def test_any_number_of_workers_gives_the_same_results(pytester: pytest.Pytester) -> None:
+def run_with(workers: str, pytester: pytest.Pytester, *arguments: str):  # type: ignore[no-untyped-def]
+    log = pytester.path / f"log{workers}.xml"
+    run_apart(pytester, "-n", workers, "--junit-xml", str(log), "--bitexact-seed", "3", *arguments)
+    return results(log)
+
+
+def test_any_number_of_workers_draws_the_same(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(DRAWS)
-    runs = {}
-    for workers in ("0", "1", "3"):
-        log = pytester.path / f"log{workers}.xml"
-        run_apart(pytester, "-n", workers, "--junit-xml", str(log), "--bitexact-seed", "3")
-        runs[workers] = results(log)
-    assert len(runs["0"]) == 7
+    runs = {workers: run_with(workers, pytester, "-k", "test_draw") for workers in ("0", "1", "3")}
+    assert len(runs["0"]) == 6
+    draws = {dict(properties)["drawn"] for _, properties in runs["0"].values()}
+    assert len(draws) == 6
+    assert runs["0"] == runs["1"] == runs["3"]
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_verdicts(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(DRAWS)
+    runs = {workers: run_with(workers, pytester) for workers in ("0", "1", "3")}
     outcome, kernel = runs["0"]["test_kernel"]
     assert outcome == "failure"
     assert dict(kernel)["bitexact#2.verdict"] == "mismatch"
     assert int(dict(kernel)["operands"]) != 0
-    draws = {dict(runs["0"][f"test_draw[{number}]"][1])["drawn"] for number in range(6)}
-    assert len(draws) == 6
     assert runs["0"] == runs["1"] == runs["3"]
 
 
@@ -87,15 +98,12 @@ def test_a_random_seed_is_one_for_all_workers_and_is_shown(pytester: pytest.Pyte
     result.stdout.fnmatch_lines([f"bitexact: seed {seed}, device sim"])
 
 
-def test_a_group_of_xdist_is_no_part_of_the_case(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("""
-        import pytest
-
-        @pytest.mark.xdist_group("together")
-        def test_draw(bitexact):
-            assert bitexact.case == "test_a_group_of_xdist_is_no_part_of_the_case.py::test_draw"
-    """)
-    run_apart(pytester, "-n", "1", "--dist", "loadgroup").assert_outcomes(passed=1)
+def test_a_group_of_xdist_is_no_part_of_the_case(request: pytest.FixtureRequest) -> None:
+    """With ``--dist loadgroup`` it appends the group to what older versions of pytest give as the id."""
+    grouped = SimpleNamespace(
+        nodeid=f"{request.node.nodeid}@together", name=request.node.name, parent=request.node.parent
+    )
+    assert case_of(grouped) == case_of(request.node) == request.node.nodeid
 
 
 def test_a_single_device_is_used_by_one_worker_at_a_time(pytester: pytest.Pytester) -> None:

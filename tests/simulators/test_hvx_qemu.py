@@ -3,13 +3,15 @@
 import os
 import re
 import struct
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from kernels.hexagon import toolchain
-from kernels.hexagon.build import ARCHITECTURES, probe_elf
+from kernels.hexagon.architectures import built_architectures, probe_elf
 from kernels.hexagon.machine_code import without_vrmpy
 from simulators.hvx import qemu
 from simulators.hvx.qemu import (
@@ -23,6 +25,7 @@ from simulators.hvx.qemu import (
     newest_architecture,
 )
 from tests.simulators.hvx_guest import guest, needs_qemu, needs_toolchain
+from tests.simulators.test_child_process import wait_until_gone
 
 pytestmark = [needs_toolchain]
 
@@ -428,12 +431,40 @@ def test_without_qemu_the_reason_names_the_command_that_installs_it(monkeypatch,
 
 @needs_qemu
 def test_the_newest_architecture_is_found_by_running_one_elf_for_each():
-    probes = {version: probe_elf(version) for version in ARCHITECTURES}
+    probes = {version: probe_elf(version) for version in built_architectures()}
     newest = newest_architecture(probes)
     assert newest is not None
     assert newest >= 67
     assert newest_architecture({66: probes[66]}) == 66
     assert newest_architecture({99: probes[66]}) is None  # runs, but is not what it was said to be
+
+
+@needs_qemu
+def test_a_simulator_that_runs_the_architecture_is_not_missing():
+    assert qemu.why_not_running((67, probe_elf(67))) is None
+    assert re.match(r"\d+\.\d+", qemu.version())
+
+
+def test_a_simulator_that_is_too_old_says_its_version_and_what_to_type(monkeypatch, tmp_path):
+    old = tmp_path / qemu.PROGRAM
+    old.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --version ] && echo "qemu-hexagon version 5.1.0 (Debian 1:5.1)" && exit 0\n'
+        "echo \"qemu-hexagon: unable to find CPU model 'unknown'\" >&2; exit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    reason = qemu.why_not_running((67, probe_elf(67)))
+    assert reason == (
+        "qemu-hexagon 5.1.0 (Debian 1:5.1) does not run Hexagon v67, as 7.2 does: apt-get install qemu-user"
+    )
+    old.write_text("#!/bin/sh\nexit 1\n")
+    assert "qemu-hexagon of unknown version does not run" in str(qemu.why_not_running((67, probe_elf(67))))
+
+
+def test_a_missing_simulator_is_missing_for_every_architecture(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert qemu.why_not_running((67, b"")) == "qemu-hexagon not found: apt-get install qemu-user"
 
 
 def broken(elf: bytes, offset: int, form: str, value: int) -> bytes:
@@ -498,3 +529,29 @@ def test_a_read_only_output_is_refused(server):
     output.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         server.call("copy", [small()], output)
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from simulators.hvx.qemu import FunctionServer
+
+server = FunctionServer(Path(sys.argv[1]).read_bytes(), timeout=600)
+print(server._process.pid, flush=True)
+server.call("hang", [np.zeros(4, np.int32)], np.zeros(4, np.int32))
+"""
+
+
+@needs_qemu
+def test_a_guest_that_hangs_ends_with_its_client_when_that_is_killed(elf, tmp_path):
+    (tmp_path / "guest.elf").write_bytes(elf)
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(tmp_path / "guest.elf")], stdout=subprocess.PIPE, text=True
+    )
+    guest_process = int(client.stdout.readline())
+    time.sleep(0.5)  # it is in its endless loop
+    assert is_running(guest_process)
+    client.kill()
+    client.wait()
+    wait_until_gone(guest_process)

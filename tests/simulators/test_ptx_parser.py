@@ -179,3 +179,35 @@ def test_operands_that_mean_nothing_are_an_error_at_launch(body, message):
 def test_immediate_is_kept_as_written():
     (found,) = parse_module(kernel(".reg .b32 %r; mov.u32 %r, -5;")).kernels.values()
     assert found.instructions[0].operands[1] == Immediate(-5)
+
+
+def test_labels_of_inner_scopes_are_their_own():
+    """As NVRTC leaves inline assembly that has a label and stands in a kernel twice."""
+    count = """
+    {
+      .reg .pred p;
+      again: add.u32 %r1, %r1, 1;
+      setp.lt.u32 p, %r1, {limit};
+      @p bra again;
+      { bra.uni out; again: trap; }
+      out:
+    }"""
+    body = ".reg .b32 %r<2>; .reg .b64 %rd<1>; mov.u32 %r1, 0;\n" + "".join(
+        count.replace("{limit}", str(limit)) + "\n add.u32 %r1, %r1, 100;" for limit in (5, 120)
+    )
+    text = (
+        f".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n{body}\n"
+        "ld.param.u64 %rd0, [out]; st.global.u32 [%rd0], %r1; ret;\n}\n"
+    )
+    out = np.zeros(1, np.uint32)
+    ptx.parse(text).launch("k", 1, 1, [out])
+    assert out[0] == 220
+
+
+def test_a_label_of_an_inner_scope_is_not_seen_outside():
+    text = (
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n"
+        "{\n{ inner: ret; }\nbra inner;\n}\n"
+    )
+    with pytest.raises(ptx.PtxSyntaxError, match="line 7: bra: no label inner in this kernel"):
+        ptx.parse(text).launch("k", 1, 1, [])

@@ -24,6 +24,9 @@ from bench.machine_files import LAUNCHES
 from simulators.report import Finding, Report
 
 _TENSOR_INSTRUCTION = re.compile(r"^\s*(?:@!?[%\w$]+\s+)?(?:wmma\.mma|mma)\.", re.MULTILINE)
+OLDEST_PTX = b"7.0"
+"""The first version that has sm_80, and all that the kernels use: drivers know older ones than their own."""
+_OLD_VERSION = re.compile(rb"(?m)^(\.version\s+)\S+")
 _VERSION = re.compile(r"^\.version\s+(\S+)", re.MULTILINE)
 _ARCHITECTURE = re.compile(r"^\.target\s+(sm_(\d+)\w*)", re.MULTILINE)
 
@@ -84,19 +87,31 @@ class CudaMachine:
 
     def _load(self, content: bytes, entry: str) -> ctypes.c_void_p:
         try:
-            return self._gpu.load(content, entry)
+            return self._load_any_version(content, entry)
         except PtxRefusedError as refusal:
             raise self._refused(refusal, content.decode()) from refusal
         except CudaError as error:
             raise crash(f"{entry}: {error}, on {self.hardware}") from error
+
+    def _load_any_version(self, content: bytes, entry: str) -> ctypes.c_void_p:
+        """Load a text; one that is newer than the driver as what the kernels need at least, and say so."""
+        try:
+            return self._gpu.load(content, entry)
+        except PtxRefusedError as refusal:
+            version = _VERSION.search(content.decode())
+            if refusal.code != UNSUPPORTED_PTX_VERSION or version is None:
+                raise
+            function = self._gpu.load(_OLD_VERSION.sub(rb"\g<1>" + OLDEST_PTX, content, count=1), entry)
+            self.hardware = f"{self._gpu.description}, PTX {version[1]} read as {OLDEST_PTX.decode()}"
+            return function
 
     def _refused(self, refusal: PtxRefusedError, text: str) -> DeviceFailure:
         """A GPU or a driver too old for the text is a missing one; all else is the text's fault."""
         version, architecture = _VERSION.search(text), _ARCHITECTURE.search(text)
         if refusal.code == UNSUPPORTED_PTX_VERSION and version:
             return device_missing(
-                f"{self.hardware} does not know PTX {version[1]}: install a newer driver, or an older NVRTC "
-                f"(pip install 'nvidia-cuda-nvrtc-cu12' writes older PTX): {refusal}"
+                f"{self.hardware} knows neither PTX {version[1]} nor {OLDEST_PTX.decode()}: "
+                f"install a newer driver: {refusal}"
             )
         too_old = architecture and self._gpu.capability < int(architecture[2])
         if refusal.code in (NO_BINARY_FOR_GPU, INVALID_PTX) and architecture and too_old:

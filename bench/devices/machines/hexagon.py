@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from hashlib import blake2b
 
 import numpy as np
 
 from bench.devices.failure import crash, timeout
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
+from kernels.hexagon.architectures import probe_elf
 from simulators.hvx import qemu
 from simulators.report import Report
+
+ARCHITECTURE = 67
+"""What the flow builds kernels for."""
 
 RESIDENT_BYTES = 1 << 29
 """How much of the guest's memory tensors may take before all of them are given up: half of it."""
@@ -41,8 +46,8 @@ class HexagonMachine:
 
     @staticmethod
     def missing() -> str | None:
-        """Whether qemu-hexagon is there."""
-        return qemu.available()
+        """Whether qemu-hexagon is there, and runs what kernels are built for."""
+        return qemu.available() or _why_not_running()
 
     def call(self, kernel: str, arguments: Sequence[np.ndarray]) -> Report:
         """Execute one function in the emulated Hexagon."""
@@ -102,6 +107,11 @@ class HexagonMachine:
     def close(self) -> None:
         """End the process."""
         self._server.close()
+
+
+@cache
+def _why_not_running() -> str | None:
+    return qemu.why_not_running((ARCHITECTURE, probe_elf(ARCHITECTURE)))
 
 
 def _digest(array: np.ndarray) -> bytes:

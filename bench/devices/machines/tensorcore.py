@@ -7,10 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.devices.failure import crash
+from bench.devices.failure import crash, timeout
 from bench.machine_files import LAUNCHES
 from simulators import ptx
 from simulators.report import Report
+
+INSTRUCTION_BUDGET = 4 * 10**9
+"""Warp instructions of one launch: more than the machine does of real work in ten minutes.
+
+In a loop that never ends many warps get there in less.
+"""
 
 
 class TensorCoreMachine:
@@ -39,7 +45,10 @@ class TensorCoreMachine:
                 tuple(launch["block"]),
                 buffers,
                 dynamic_shared=launch["dynamic_shared"],
+                instruction_budget=INSTRUCTION_BUDGET,
             )
+        except ptx.InstructionBudgetError as error:
+            raise timeout(f"a kernel that does not end: {error}") from error
         except ptx.PtxError as error:
             raise crash(f"{type(error).__name__}: {error}") from error
 

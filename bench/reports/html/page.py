@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import jinja2
-
 from bench.compare.mismatch import BETWEEN_GRAPHS, BETWEEN_KERNEL
 from bench.compare.verdict import VERDICTS, LayerVerdict, Verdict
 from bench.efficiency import Measure, measures_of
+from bench.reports.html.environment import environment
 from bench.reports.html.picture import Picture, picture_of
 from bench.reports.html.states import LAYER_STATES, STATES, State, layer_state
 from bench.reports.json_file import Run
@@ -340,14 +339,5 @@ def _bars(measures: Sequence[Measure], lengths: Sequence[float], layers: Sequenc
 
 def render(runs: Sequence[tuple[str, Run]]) -> str:
     """The page of some runs, each with the name of its file: HTML that refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench.reports.html"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = lambda number: f"{number:,}"
-    environment.filters["slug"] = lambda text: text.replace(" ", "-")
-    template = environment.get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.render(page=Page(list(runs)), most_findings=MOST_FINDINGS)

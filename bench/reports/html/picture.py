@@ -104,8 +104,8 @@ class Picture:
 
 
 def short_axis(axis: str) -> str:
-    """n, c, h or w; a dimension that is numbered keeps its number."""
-    return axis.replace("dimension ", "dim ").lower()
+    """n, c, h or w; d0, d1 … of a tensor whose dimensions are numbered."""
+    return axis.replace("dimension ", "d").lower()
 
 
 def picture_of(mismatch: Mismatch) -> Picture | None:

@@ -1,6 +1,8 @@
 """Integer arithmetic. Everything wraps at the width of its type, as NumPy's fixed-width integers do."""
 
+from collections.abc import Callable
 from types import SimpleNamespace as Form
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +186,7 @@ def max_(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 _HALVES = "u16x2 s16x2"
 
 
-def _by_halves(form: Form, function: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _by_halves(form: Form, function: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     dtype = np.uint16 if form.type == "u16x2" else np.int16
     x, y = (np.ascontiguousarray(v).view(dtype).reshape(*v.shape, 2) for v in (a, b))
     return np.ascontiguousarray(function(x, y)).view(np.uint32)[..., 0]
@@ -214,6 +216,67 @@ def min_halves(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def max_halves(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = the larger of each of the two halves of a and b."""
     return _by_halves(form, np.maximum, a, b)
+
+
+_CLAMPING = "s32 s16x2"
+
+
+def _words(form: Form) -> tuple[str, str]:
+    return (form.type, form.type) if form.type == "s32" else ("b32", "b32")
+
+
+def _word(form: Form) -> str:
+    return form.type if form.type == "s32" else "b32"
+
+
+# The manual has .relu in front of the type, NVRTC writes it behind.
+@computes("min.relu.<type>", f"{SECTION}: min", sources=_words, result=_word, type=_CLAMPING)
+@computes("min.<type>.relu", f"{SECTION}: min", sources=_words, result=_word, type=_CLAMPING)
+def min_relu(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = the smaller of a and b, or of each of their halves, and 0 where that is negative."""
+    if form.type == "s32":
+        return np.maximum(np.minimum(a, b), np.int32(0))
+    return _by_halves(form, lambda x, y: np.maximum(np.minimum(x, y), np.int16(0)), a, b)
+
+
+@computes("max.relu.<type>", f"{SECTION}: max", sources=_words, result=_word, type=_CLAMPING)
+@computes("max.<type>.relu", f"{SECTION}: max", sources=_words, result=_word, type=_CLAMPING)
+def max_relu(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = the larger of a and b, or of each of their halves, and 0 where that is negative."""
+    if form.type == "s32":
+        return np.maximum(np.maximum(a, b), np.int32(0))
+    return _by_halves(form, lambda x, y: np.maximum(np.maximum(x, y), np.int16(0)), a, b)
+
+
+def _three_words(form: Form) -> tuple[str, str, str]:
+    return "u32", "u32", "u32"
+
+
+def _differences(lane: Any, form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    x, y = (np.ascontiguousarray(v).view(lane).reshape(*v.shape, -1) for v in (a, b))
+    apart = np.where(x < y, y - x, x - y)
+    if form.add:
+        return c + apart.sum(axis=-1, dtype=np.uint32)
+    return np.ascontiguousarray(apart).view(np.uint32)[..., 0]
+
+
+_VIDEO = "SIMD Video Instructions"
+
+
+@computes(
+    "vabsdiff4.u32.u32.u32.<add?>", f"{_VIDEO}: vabsdiff4", sources=_three_words, result=_to_b32, add="add"
+)
+def vabsdiff4(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """`d` = |a - b| of each byte; with .add: c + their sum."""
+    return _differences(np.uint8, form, a, b, c)
+
+
+@computes(
+    "vabsdiff2.u32.u32.u32.<add?>", f"{_VIDEO}: vabsdiff2", sources=_three_words, result=_to_b32, add="add"
+)
+def vabsdiff2(form: Form, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """`d` = |a - b| of each half; with .add: c + their sum."""
+    return _differences(np.uint16, form, a, b, c)
 
 
 def _to_u32(form: Form) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simulators.ptx.access import Port, absolute, address_of
 from simulators.ptx.errors import UnsupportedInstructionError
-from simulators.ptx.forms import Site, Step, executes
+from simulators.ptx.forms import Site, Step, executes, ordered
 from simulators.ptx.types import DTYPES, as_storage, storage
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _CHOICES = {
     "space": "global shared shared::cta",
     "type": "b16 b32 b64 u32 s32 u64 s64 f32 f64",
 }
+# As NVRTC writes the atomics of one block and of the whole system; cuda::atomic has the operation in front.
+_WITHOUT_ORDER = {name: words for name, words in _CHOICES.items() if name != "order"}
 _OPERATIONS = "and or xor cas exch add inc dec min max"
 _ALLOWED = {
     "b16": "cas exch",
@@ -78,6 +80,10 @@ def _update(form: Form, site: Site, operands: int) -> Callable[["Group"], np.nda
 
 @executes("atom.<order?>.<scope?>.<space?>.<operation>.<type>", f"{SECTION}: atom",
           operation=_OPERATIONS, **_CHOICES)  # fmt: skip
+@executes("atom.<space>.<scope>.<operation>.<type>", f"{SECTION}: atom",
+          operation=_OPERATIONS, **_WITHOUT_ORDER)  # fmt: skip
+@executes("atom.<operation>.<order>.<scope>.<space?>.<type>", f"{SECTION}: atom",
+          operation=_OPERATIONS, **_CHOICES)  # fmt: skip
 def atom(form: Form, site: Site) -> Step:
     """`d` = memory at the address, which becomes what the operation makes of it and b; cas: c if it is b."""
     operands = 3 if form.operation == "cas" else 2
@@ -85,10 +91,14 @@ def atom(form: Form, site: Site) -> Step:
     update = _update(form, site, operands)
     write, kept = site.write(site.operands[0], form.type, exact=False), storage(form.type)
     dtype = DTYPES[form.type]
-    return lambda group: write(group, update(group).astype(kept, copy=False).view(dtype))
+    return ordered(form, lambda group: write(group, update(group).astype(kept, copy=False).view(dtype)))
 
 
 @executes("red.<order?>.<scope?>.<space?>.<operation>.<type>", f"{SECTION}: red",
+          operation="and or xor add inc dec min max", **_CHOICES)  # fmt: skip
+@executes("red.<space>.<scope>.<operation>.<type>", f"{SECTION}: red",
+          operation="and or xor add inc dec min max", **_WITHOUT_ORDER)  # fmt: skip
+@executes("red.<operation>.<order>.<scope>.<space?>.<type>", f"{SECTION}: red",
           operation="and or xor add inc dec min max", **_CHOICES)  # fmt: skip
 def red(form: Form, site: Site) -> Step:
     """Memory at the address becomes what the operation makes of it and b."""
@@ -98,4 +108,4 @@ def red(form: Form, site: Site) -> Step:
     def step(group: "Group") -> None:
         update(group)
 
-    return step
+    return ordered(form, step)

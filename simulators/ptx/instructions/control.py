@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulators.ptx.errors import KernelTrapError, UnsupportedInstructionError
-from simulators.ptx.forms import Site, Step, executes
+from simulators.ptx.errors import IllegalAddressError, KernelTrapError, UnsupportedInstructionError
+from simulators.ptx.forms import Site, Step, executes, fencing
 from simulators.ptx.group import END
-from simulators.ptx.syntax import Immediate, Symbol
+from simulators.ptx.syntax import Immediate, Vector
 
 if TYPE_CHECKING:
     from simulators.ptx.group import Group
@@ -43,10 +43,33 @@ def _go(site: Site, target: int) -> Step:
 def bra(form: Form, site: Site) -> Step:
     """Go on at the label, where the guard holds."""
     site.expect(1)
-    label = site.operands[0]
-    if not isinstance(label, Symbol) or label.name not in site.labels:
-        raise site.fail(f"no label {getattr(label, 'name', label)} in this kernel")
-    return _go(site, site.labels[label.name])
+    return _go(site, site.target(site.operands[0]))
+
+
+@executes("brx.idx.<uni?>", "Control Flow Instructions: brx.idx", uni="uni")
+def brx_idx(form: Form, site: Site) -> Step:
+    """Go on at label number a of the list, where the guard holds."""
+    site.expect(2)
+    read, listed = site.read(site.operands[0], "u32"), site.operands[1]
+    assert isinstance(listed, Vector)  # the parser has put the labels there
+    targets = np.array([site.target(label) for label in listed.items] or [site.pc])
+    guard, negated, following = site.instruction.guard, site.instruction.guard_negated, site.pc + 1
+
+    def step(group: "Group") -> int:
+        index = read(group)
+        going = group.everybody()
+        if guard is not None:
+            holds = group.registers[guard.slot]
+            going = going & (~holds if negated else holds)
+        outside = going & (index >= len(targets))
+        if outside.any():
+            wrong = int(np.broadcast_to(index, group.shape)[outside][0])
+            raise IllegalAddressError(f"{group.findings.place()}: label {wrong} of a list of {len(targets)}")
+        places = np.where(going, targets[np.minimum(index, len(targets) - 1)], following)
+        chosen = places[group.everybody()]
+        return int(chosen[0]) if (chosen == chosen[0]).all() else group.scatter(places)
+
+    return step
 
 
 @executes("ret.<uni?>", "Control Flow Instructions: ret", uni="uni")
@@ -200,9 +223,9 @@ def bar_warp_sync(form: Form, site: Site) -> Step:
     "membar.<level>", "Parallel Synchronization and Communication Instructions: membar", level="cta gl sys"
 )
 def membar(form: Form, site: Site) -> Step:
-    """Order memory accesses: nothing to do, every access here is complete before the next instruction."""
+    """Order memory accesses, which are complete here before the next instruction: what matters to races."""
     site.expect(0)
-    return lambda group: None
+    return fencing(form.level != "cta")
 
 
 @executes("fence.<order?>.<scope>", "Parallel Synchronization and Communication Instructions: fence",
@@ -210,7 +233,7 @@ def membar(form: Form, site: Site) -> Step:
 def fence(form: Form, site: Site) -> Step:
     """As membar."""
     site.expect(0)
-    return lambda group: None
+    return fencing(form.scope != "cta")
 
 
 @executes("nanosleep.u32", "Miscellaneous Instructions: nanosleep")

@@ -5,7 +5,7 @@ from types import SimpleNamespace as Form
 import numpy as np
 
 from simulators.ptx.forms import computes
-from simulators.ptx.rounding import DIRECTIONS, flush, fma64, odd, saturate, to_float32, two_sum
+from simulators.ptx.rounding import DIRECTIONS, flush, fma64, odd, saturate, to_float32, two_product, two_sum
 
 SECTION = "Floating Point Instructions"
 
@@ -110,23 +110,60 @@ def _minus_zero_first(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a == 0) & (b == 0) & np.signbit(a) & ~np.signbit(b)
 
 
-@computes("div.rn.<ftz?>.<type>", f"{SECTION}: div", ftz="ftz", type="f32 f64")
+@computes("div.<round>.<ftz?>.<type>", f"{SECTION}: div", round=DIRECTIONS, ftz="ftz", type="f32")
 def div(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`d` = a / b."""
-    a, b = _operands(form, a, b)
-    return flush(a / b) if form.ftz else a / b
+    return _quotient(form, *_operands(form, a, b))
 
 
-@computes("rcp.rn.<ftz?>.<type>", f"{SECTION}: rcp", ftz="ftz", type="f32 f64")
+@computes("rcp.<round>.<ftz?>.<type>", f"{SECTION}: rcp", round=DIRECTIONS, ftz="ftz", type="f32")
 def rcp(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = 1 / a."""
-    return flush(1 / flush(a)) if form.ftz else 1 / a
+    (a,) = _operands(form, a)
+    return _quotient(form, np.ones_like(a), a)
 
 
-@computes("sqrt.rn.<ftz?>.<type>", f"{SECTION}: sqrt", ftz="ftz", type="f32 f64")
+def _quotient(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if form.round == "rn":
+        rounded = a / b
+    else:
+        wide, divisor = a.astype(np.float64), b.astype(np.float64)
+        quotient = wide / divisor
+        product, lost = two_product(quotient, divisor)
+        # By infinity a quotient is an exact zero, and its product says nothing.
+        rest = np.where(np.isinf(divisor), 0.0, (wide - product) - lost)
+        rounded = to_float32(odd(quotient, rest * np.sign(divisor)), form.round)
+    return flush(rounded) if form.ftz else rounded
+
+
+@computes("sqrt.<round>.<ftz?>.<type>", f"{SECTION}: sqrt", round=DIRECTIONS, ftz="ftz", type="f32")
 def sqrt(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the square root of a."""
-    return np.sqrt(flush(a) if form.ftz else a)
+    (a,) = _operands(form, a)
+    if form.round == "rn":
+        return np.sqrt(a)
+    wide = a.astype(np.float64)
+    root = np.sqrt(wide)
+    square, lost = two_product(root, root)
+    return to_float32(odd(root, (wide - square) - lost), form.round)
+
+
+@computes("div.rn.<type>", f"{SECTION}: div", type="f64")
+def div_double(form: Form, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`d` = a / b."""
+    return a / b
+
+
+@computes("rcp.rn.<type>", f"{SECTION}: rcp", type="f64")
+def rcp_double(form: Form, a: np.ndarray) -> np.ndarray:
+    """`d` = 1 / a."""
+    return 1 / a
+
+
+@computes("sqrt.rn.<type>", f"{SECTION}: sqrt", type="f64")
+def sqrt_double(form: Form, a: np.ndarray) -> np.ndarray:
+    """`d` = the square root of a."""
+    return np.sqrt(a)
 
 
 @computes("add.<round?>.<type>", f"{SECTION}: add", round="rn", type="f64")

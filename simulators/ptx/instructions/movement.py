@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulators.ptx.access import Port, absolute, address_of, all_lanes
-from simulators.ptx.forms import Reader, Site, Step, computes, executes
+from simulators.ptx.forms import Reader, Site, Step, computes, executes, ordered
 from simulators.ptx.memory import LOCAL_BASE, SHARED_BASE, item_dtype
 from simulators.ptx.syntax import Address, Operand, Register, Sink, Symbol, Vector
 from simulators.ptx.types import DTYPES, as_storage, storage
@@ -78,13 +78,13 @@ def _unpack(form: Form, site: Site, target: Vector) -> Step:
 _BASES = {"shared": np.uint64(SHARED_BASE), "local": np.uint64(LOCAL_BASE)}
 
 
-@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared local const", type="u64")
+@computes("cvta.to.<space>.<type>", f"{SECTION}: cvta", space="global shared local const param", type="u64")
 def cvta_to(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the address in its space that the generic address a stands for."""
     return a - _BASES[form.space] if form.space in _BASES else a
 
 
-@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared local const", type="u64")
+@computes("cvta.<space>.<type>", f"{SECTION}: cvta", space="global shared local const param", type="u64")
 def cvta(form: Form, a: np.ndarray) -> np.ndarray:
     """`d` = the generic address of address a of that space."""
     return a + _BASES[form.space] if form.space in _BASES else a
@@ -98,6 +98,9 @@ def ld_param(form: Form, site: Site) -> Step:
     name = source.base.name if isinstance(source, Address) and isinstance(source.base, Symbol) else ""
     if site.symbols.get(name, ("",))[0] == "local":
         return _load(form, site, "local", polls=False)
+    if isinstance(source, Address) and isinstance(source.base, Register):
+        # A structure that is indexed lies in memory, as constants do.
+        return _load(form, site, "const", polls=False)
     if name not in site.parameters:
         raise site.fail(f"no parameter {name or source}")
     count, targets = _vector(form, site, site.operands[0])
@@ -138,7 +141,7 @@ _SCOPE = "cta cluster gpu sys"
 def ld(form: Form, site: Site) -> Step:
     """`d` = memory at the address; with .v2 and .v4 d is a vector. Cache hints change nothing."""
     site.expect(2)
-    return _load(form, site, form.space, polls=form.order not in ("", "weak"))
+    return ordered(form, _load(form, site, form.space, polls=form.order not in ("", "weak")))
 
 
 def _load(form: Form, site: Site, space: str, *, polls: bool) -> Step:
@@ -171,7 +174,7 @@ def _load(form: Form, site: Site, space: str, *, polls: bool) -> Step:
 def st(form: Form, site: Site) -> Step:
     """Memory at the address = b; with .v2 and .v4 b is a vector. Cache hints change nothing."""
     site.expect(2)
-    return _store(form, site, form.space, polls=form.order not in ("", "weak"))
+    return ordered(form, _store(form, site, form.space, polls=form.order not in ("", "weak")))
 
 
 def _store(form: Form, site: Site, space: str, *, polls: bool) -> Step:
