@@ -41,6 +41,7 @@ class Judge:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+        self._ended = False
 
     def judge(self, batch: Batch) -> list[Outcome]:
         """The outcomes of a batch.
@@ -51,6 +52,8 @@ class Judge:
         try:
             return self._ask(batch)
         except WorkerEndedError as end:
+            if self._ended:
+                return []
             self.close()
             if len(batch.indices) == 1:
                 return [Outcome(batch.indices[0], end.verdict, cause=str(end))]
@@ -66,6 +69,8 @@ class Judge:
         return [Outcome(**each) for each in json.loads(self._line(process, limit))]
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self._ended:
+            raise WorkerEndedError("crash", "the search has ended")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             self._command,
@@ -101,6 +106,12 @@ class Judge:
         self._log.seek(0)
         return f"the process ended ({how}){last_output(self._log.read().decode(errors='replace'))}"
 
+    def end(self) -> None:
+        """End the process, whoever waits for it, and start none any more."""
+        self._ended = True
+        if self._process:
+            end_group(self._process)
+
     def close(self) -> None:
         """End the process and all it started. May be called again."""
         if self._process:
@@ -116,6 +127,7 @@ class Pool:
 
     def __init__(self, jobs: int, *, judges: Callable[[], Judge] = Judge) -> None:
         self._judges = [judges() for _ in range(jobs)]
+        self._threads: list[threading.Thread] = []
         self._ended = False
 
     def outcomes(self, batches: Iterator[Batch]) -> Iterator[list[Outcome]]:
@@ -137,11 +149,11 @@ class Pool:
             except BaseException as error:
                 results.put((-1, error))
 
-        threads = [threading.Thread(target=work, args=(judge,), daemon=True) for judge in self._judges]
-        for thread in threads:
+        self._threads = [threading.Thread(target=work, args=(judge,), daemon=True) for judge in self._judges]
+        for thread in self._threads:
             thread.start()
         waiting: dict[int, list[Outcome]] = {}
-        working, wanted = len(threads), 0
+        working, wanted = len(self._threads), 0
         while working:
             number, result = results.get()
             if isinstance(result, BaseException):
@@ -157,6 +169,10 @@ class Pool:
     def close(self) -> None:
         """End every process."""
         self._ended = True
+        for judge in self._judges:
+            judge.end()
+        for thread in self._threads:
+            thread.join(5)
         for judge in self._judges:
             judge.close()
 

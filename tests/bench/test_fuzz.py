@@ -19,7 +19,7 @@ from bench.fuzz.graphs import Graph
 from bench.fuzz.judging import judge, judge_graphs
 from bench.fuzz.operands import biases, operand
 from bench.fuzz.outcome import Outcome
-from bench.fuzz.pool import Judge, Pool
+from bench.fuzz.pool import Judge, Pool, WorkerEndedError
 from bench.fuzz.search import Search, keep, search
 from bench.fuzz.support import support_of
 from bench.fuzz.together import one_graph
@@ -231,6 +231,22 @@ class TestProcesses:
         with Pool(jobs, judges=fake_judge) as pool:
             outcomes = list(pool.outcomes(Batch("vta", 0, (index,)) for index in (0, 1, 2, 6, 7)))
         assert [each.index for (each,) in outcomes] == [0, 1, 2, 6, 7]
+
+    def test_a_search_that_ends_in_the_middle_leaves_no_process(self) -> None:
+        """Ctrl-C comes while a process works: it is ended, and none is started after it."""
+        started: list[Judge] = []
+
+        def judge() -> Judge:
+            started.append(fake_judge())
+            return started[-1]
+
+        batches = (Batch("vta", 0, (index,)) for index in (6, 5, 7, 8))
+        with Pool(2, judges=judge) as pool:
+            next(pool.outcomes(batches))
+        for each in started:
+            with pytest.raises(WorkerEndedError, match="the search has ended"):
+                each._start()
+        assert not any(thread.is_alive() for thread in pool._threads)
 
     def test_what_the_drawing_raises_is_raised(self) -> None:
         def broken() -> Iterator[Batch]:
