@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from bench.whole_file import CannotWrite
+
 USAGE_ERROR = 2
+INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = (
     "run",
     "verify",
@@ -22,6 +28,8 @@ COMMANDS = (
     "listing",
     "doctor",
     "serve",
+    "tracker",
+    "baseline",
 )
 """The modules of bench.commands, in the order in which help shows them."""
 
@@ -53,7 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.execute(options)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except CannotWrite as error:
+        print(f"bitexact {options.command}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = error.filename or f"a temporary file in {tempfile.gettempdir()}"
+        print(f"bitexact {options.command}: {where}: {error.strerror}", file=sys.stderr)
+        return USAGE_ERROR
     return status
 
 

@@ -23,6 +23,7 @@ from bench.devices.failure import DeviceFailure
 from bench.evaluate import evaluate_all
 from bench.faults import Fault
 from bench.flows.flow import Flow, Unsupported, flow_for
+from bench.flows.host_operators import host_operators
 from bench.flows.transformed import Transformed
 from bench.lowering import BuildError, lower_for_host, lower_for_machine
 from bench.machine_files import VTA_PROFILE
@@ -93,6 +94,7 @@ def run(
     )
     trace = trace or Trace()
     trace.mod, trace.inputs, trace.options, trace.profile = mod, named_inputs(mod, inputs), options, profile
+    verdict.inputs = {parameter.name: _spelled(parameter.ty) for parameter in mod["main"].params}
     try:
         _Run(verdict, flow, mod, fault, timeout, progress, trace, executor, explain).judge()
     except Unsupported as reason:
@@ -101,6 +103,7 @@ def run(
         verdict.verdict, verdict.reason = "build-error", str(error)
     except DeviceFailure as failure:
         verdict.verdict, verdict.reason = failure.verdict, str(failure)
+        verdict.reruns, verdict.lost_server = failure.reruns, failure.lost_server
     verdict.seconds = time.perf_counter() - started
     return verdict
 
@@ -133,11 +136,11 @@ class _Run:
                 layer.shapes,
                 layer.instruction,
                 why_not=layer.why_not,
-                # The host runs kernels as plain code, without a schedule.
-                schedule=None if device == "host" else layer.schedule,
+                schedule=layer.schedule,
             )
             for layer in transformed.report
         ]
+        verdict.on_host = host_operators(transformed)
         self.progress("NumPy: integer graph")
         original = evaluate_all(self.mod, inputs)
         self.progress("NumPy: transformed graph through instruction models")
@@ -146,9 +149,13 @@ class _Run:
         if verdict.mismatch:
             verdict.verdict = "mismatch"
             return
-        require_device(self.flow.target, device)
+        executing = require_device(self.flow.target, device, timeout_seconds=self.timeout)
+        if executing == "host":
+            # It runs kernels as plain code, without a schedule.
+            verdict.artifact = "host library"
+            verdict.layers = [replace(layer, schedule=None) for layer in verdict.layers]
         self.progress("building kernels")
-        artifact = self.trace.artifact or self.build(transformed)
+        artifact = self.trace.artifact or self.build(transformed, executing)
         self.trace.artifact = artifact
         self.progress(f"device {device}")
         execution = self.executor(
@@ -165,13 +172,13 @@ class _Run:
             binding = next(each for each in bindings_of(transformed.mod["main"]) if each.var.name == name)
             verdict.causes = layer_causes(transformed, binding, reference, execution.outputs[name])
 
-    def build(self, transformed: Transformed) -> Artifact:
-        """The artefact for the device, with the fault in it if there is one."""
+    def build(self, transformed: Transformed, device: str) -> Artifact:
+        """The artefact for what executes it, with the fault in it if there is one."""
         fault = self.fault
         try:
             if fault and fault.graph:
                 transformed = replace(transformed, mod=fault.graph(transformed.mod))
-            if self.verdict.device == "host":
+            if device == "host":
                 if fault and fault.machine:
                     raise FaultNotPlanted(f"{fault.name} changes machine code, and the device host has none")
                 kernels = self.flow.plain_kernels(transformed)
@@ -200,6 +207,8 @@ def compare(
     for each in execution.counters.values():
         totals.update(each)
     verdict.counters, verdict.hardware = dict(totals), execution.hardware
+    verdict.server, verdict.reruns = execution.server, execution.reruns
+    verdict.lost_server = execution.lost_server
     verdict.findings = [finding for findings in execution.findings.values() for finding in findings]
     calls = calls_by_result(transformed)
     for layer, entry in zip(transformed.report, verdict.layers, strict=True):
@@ -230,6 +239,11 @@ def named_inputs(mod: tvm.IRModule, inputs: Inputs) -> dict[str, np.ndarray]:
     if len(arrays) != len(names):
         raise ValueError(f"'main' takes {len(names)} inputs ({', '.join(names)}), not {len(arrays)}")
     return dict(zip(names, arrays, strict=True))
+
+
+def _spelled(tensor: relax.TensorType) -> str:
+    """Shape and type of an input."""
+    return f"{'x'.join(str(int(size)) for size in tensor.shape)} {tensor.dtype}"
 
 
 def calls_by_result(transformed: Transformed) -> dict[str, str]:

@@ -108,7 +108,7 @@ def _check_artifact(bundle: Bundle, device: str) -> None:
             f"--rebuild builds one that can"
         )
     processor, here = bundle.versions.get("processor"), platform.machine()
-    if processor != here and names.parse_rpc(device) is None:
+    if processor != here and names.parse_remote(device) is None:
         raise BundleError(
             f"{bundle.path}: the host's part of its artefact is for {processor}, this is {here}: --rebuild"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands.options import a_number_of_jobs, a_timeout
+from bench.whole_file import write_whole
 
 
 def add_to(commands: Any) -> None:
@@ -67,5 +68,5 @@ def execute(options: argparse.Namespace) -> int:
     print(f"{kill_table(outcomes)}\n\n{summary(outcomes)}")
     if options.json:
         content = {"versions": versions(), "outcomes": to_json(outcomes)}
-        options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_whole(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 0 if all(outcome.good for outcome in outcomes) else 1

@@ -9,6 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.whole_file import write_whole
+
 
 def add_to(commands: Any) -> None:
     """Add the command's parser."""
@@ -31,5 +33,5 @@ def execute(options: argparse.Namespace) -> int:
     ]
     print(tabulate(rows, headers=["tool", "", "what was found", "what to type"], disable_numparse=True))
     if options.json:
-        options.json.write_text(json.dumps([vars(tool) for tool in tools], indent=1) + "\n")
+        write_whole(options.json, json.dumps([vars(tool) for tool in tools], indent=1) + "\n")
     return 0 if all(tool.found for tool in tools if tool.needed) else 1

@@ -10,6 +10,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.whole_file import write_whole
+
 
 def add_to(commands: Any) -> None:
     """Add the command's parser."""
@@ -56,7 +58,7 @@ def execute(options: argparse.Namespace) -> int:
     lists = catalogue()
     print("\n\n".join(tabulate(rows, headers="keys", disable_numparse=True) for rows in lists.values()))
     if options.json:
-        options.json.write_text(json.dumps(lists, indent=1, ensure_ascii=False) + "\n")
+        write_whole(options.json, json.dumps(lists, indent=1, ensure_ascii=False) + "\n")
     return 0
 
 
@@ -74,5 +76,5 @@ def _explain(options: argparse.Namespace) -> int:
         return 2
     print(printed)
     if options.json:
-        options.json.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+        write_whole(options.json, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     return 0

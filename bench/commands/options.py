@@ -32,6 +32,14 @@ def a_workload(value: str) -> str:
     return _one_of("workload", value, workloads.names())
 
 
+def some_workloads(value: str) -> list[str]:
+    """``all``, or the name of a workload."""
+    from bench import workloads
+
+    names = workloads.names()
+    return list(names) if _one_of("workload", value, (*names, "all")) == "all" else [value]
+
+
 def some_targets(value: str) -> list[str]:
     """``all``, or targets separated by commas, each once and in the order given."""
     from bench.flows.names import TARGETS
@@ -52,13 +60,50 @@ def a_target(value: str) -> str:
 
 
 def some_device(value: str) -> str:
-    """``host``, ``sim``, ``cuda`` or ``rpc://HOST:PORT``."""
+    """``host``, ``sim``, ``cuda``, ``rpc://HOST:PORT`` or ``tracker://HOST:PORT/KEY``."""
     from bench.devices import names
 
     try:
         return names.check(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_local_device(value: str) -> str:
+    """A device that is no server; of a board, whose driver is there."""
+    from bench.devices.names import LOCAL_DEVICES, is_driver, split_driver
+
+    if not is_driver(value):
+        return _one_of("device", value, (*LOCAL_DEVICES, "FILE.py:CLASS"))
+    if not Path(split_driver(value)[0]).is_file():
+        raise argparse.ArgumentTypeError(f"{value!r}: there is no file {split_driver(value)[0]}")
+    return value
+
+
+def a_port(value: str) -> int:
+    """A port number, 0 for a free one."""
+    if not value.isdigit() or int(value) > 65535:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a port from 0 to 65535")
+    return int(value)
+
+
+def an_address(value: str) -> tuple[str, int]:
+    """``HOST:PORT``."""
+    from bench.devices.names import Server, parse_remote
+
+    server = parse_remote(f"rpc://{value}")
+    if not isinstance(server, Server):
+        raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT")
+    return server.host, server.port
+
+
+def a_key(value: str) -> str:
+    """The key of a tracker's servers."""
+    from bench.devices.names import Tracked, parse_remote
+
+    if not isinstance(parse_remote(f"tracker://host:1/{value}"), Tracked):
+        raise argparse.ArgumentTypeError(f"{value!r} is no key: a word without blanks, colons and slashes")
+    return value
 
 
 def a_fault(value: str) -> str:
@@ -88,6 +133,11 @@ def a_number_of_jobs(value: str) -> int:
 def a_number_of_examples(value: str) -> int:
     """A positive number of examples."""
     return int(_positive(value, int, "a whole number of examples"))
+
+
+def a_count(value: str) -> int:
+    """A whole number above 0."""
+    return int(_positive(value, int, "a whole number"))
 
 
 def a_seed(value: str) -> int:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.whole_file import write_whole
+
 
 def add_to(commands: Any) -> None:
     """Add the command's parser."""
@@ -41,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
     except ValueError as error:
         return _usage_error(str(error))
     try:
-        options.output.write_text(text, encoding="utf-8")
+        write_whole(options.output, text)
     except OSError as error:
         return _usage_error(f"-o {options.output}: {error.strerror}")
     page = Page(runs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.commands.options import Progress, a_batch, a_seed, a_workload, an_image_size
+from bench.whole_file import write_whole
 
 if TYPE_CHECKING:
     from bench.tuning.layer import TunedLayer
@@ -130,7 +131,7 @@ def execute(options: argparse.Namespace) -> int:
         print(f"\n{text}")
     if options.json:
         content = report.to_json(tunings, seed=options.seed)
-        options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_whole(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return 1 if any(tuning.wrong for tuning in tunings) else 0
 
 

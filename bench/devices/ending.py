@@ -1,36 +1,24 @@
 """How a device's process ends: by itself, with what it said last, or by us, with all that it started.
 
-A parent that is killed cannot end anything: then the device's process ends itself.
+A parent that is killed cannot end anything: then the kernel ends the device's process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
-import threading
-import time
 from typing import Any
 
 LAST_OUTPUT_LINES = 12
-PARENT_CHECK_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def end_with_parent() -> None:
-    """Kill this process's group soon after its parent has died, whatever hangs in it.
-
-    For a process that :func:`end_group` would end: the leader of a group that holds its simulators.
-    """
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PARENT_CHECK_SECONDS)
-    if os.getpgrp() == os.getpid():  # not the group of a shell, where this was started by hand
-        os.killpg(0, signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
+def end_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when the thread that started it ends, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:

@@ -42,6 +42,8 @@ class KernelProcess:
         self._seconds = seconds
         self._held = contextlib.ExitStack()
         self._held.enter_context(exclusive(device))
+        # A process that is killed removes nothing: what it leaves goes with its folder.
+        self._folder = tempfile.TemporaryDirectory(prefix="bitexact-", ignore_cleanup_errors=True)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = child_process.start(
             module_command("bench.devices.kernel_worker"),
@@ -49,6 +51,7 @@ class KernelProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": self._folder.name},
         )
         try:
             reply = self._exchange((target, device, dict(files)))
@@ -108,6 +111,7 @@ class KernelProcess:
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
         self._held.close()
+        self._folder.cleanup()
 
     def __enter__(self) -> KernelProcess:
         return self

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from bench.artifact import Artifact
+from bench.artifact import FORMAT, Artifact
 from bench.devices.calls import call_name
 from bench.devices.failure import DeviceFailure
 from bench.devices.machines import Machine, machine_for
@@ -24,6 +24,7 @@ CALL = "bitexact.call"
 LOAD = "bitexact.load"
 REPORT = "bitexact.report"
 MISSING = "bitexact.missing"
+ABOUT = "bitexact.about"
 
 
 class Session:
@@ -62,7 +63,7 @@ class Session:
         return {
             "hardware": self._machine.hardware,
             "kernels": self._kernels,
-            "failure": failure and {"verdict": failure.verdict, "message": str(failure)},
+            "failure": failure and _in_words(failure),
         }
 
     def close(self) -> None:
@@ -70,30 +71,51 @@ class Session:
         self._machine.close()
 
 
-def register(*, device: str = "sim", on_kernel: Callable[[str], None] | None = None) -> None:
+def _in_words(failure: DeviceFailure) -> dict[str, str]:
+    return {"verdict": failure.verdict, "message": str(failure)}
+
+
+def register(
+    *, device: str = "sim", on_kernel: Callable[[str], None] | None = None, server: str = ""
+) -> None:
     """Register the functions in this process; ``on_kernel`` hears of each kernel that has run.
 
-    ``device`` is what executes kernels: ``sim`` or ``cuda``.
+    ``device`` is what executes artefacts: ``sim`` or ``cuda``, or ``host`` for those without machine code.
+    ``server`` is the name that the process has as a server.
     """
     sessions: list[Session] = []
+    refusals: list[DeviceFailure] = []
 
     def load(content: bytes) -> None:
+        refusals.clear()
         while sessions:
             sessions.pop().close()
         artifact = Artifact.from_bytes(bytes(content))
-        sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
+        try:
+            sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
+        except DeviceFailure as failure:
+            refusals.append(failure)
+            raise
 
     def call(kernel: str, *tensors: Any) -> None:
         sessions[-1].call(str(kernel), *tensors)
 
     def report() -> str:
+        if refusals:
+            return json.dumps({"kernels": {}, "failure": _in_words(refusals[-1])})
         return json.dumps(sessions[-1].report())
 
     def missing(target: str) -> str:
+        if device == "host":
+            return ""
         try:
             return machine_for(str(target), device).missing() or ""
         except ValueError as error:
             return str(error)
 
-    for name, function in ((LOAD, load), (CALL, call), (REPORT, report), (MISSING, missing)):
+    def about() -> str:
+        return json.dumps({"device": device, "server": server, "format": FORMAT})
+
+    functions = {LOAD: load, CALL: call, REPORT: report, MISSING: missing, ABOUT: about}
+    for name, function in functions.items():
         tvm.register_global_func(name, function, override=True)

@@ -1,8 +1,9 @@
 """The process that runs one artefact on one device, so that a crash or a hang stays outside the bench.
 
-Usage: ``python -m bench.devices.worker FOLDER``. The folder holds ``artifact``, ``inputs.npz`` and
-``job.json``; the worker leaves ``outputs.npz`` and ``result.json`` there. On standard output it writes one
-line of JSON for each kernel that has run.
+Usage: ``python -m bench.devices.worker FOLDER``. The folder holds ``job.json``, an artefact and
+``inputs.npz``; the worker leaves ``outputs.npz`` and ``result.json`` there. A job without an artefact only
+asks a server what it serves. On standard output the worker writes one line of JSON for the server that it
+has got, and one for each kernel that has run.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from tvm import relax
 from bench.artifact import HOST_LIBRARY, Artifact
 from bench.devices import session
 from bench.devices.ending import end_with_parent
-from bench.devices.failure import DeviceFailure, crash, device_missing
-from bench.devices.names import is_local_machine, parse_rpc
+from bench.devices.failure import DeviceFailure, crash, device_missing, last_line
+from bench.devices.names import is_local_machine, parse_remote
+from bench.devices.remote import Connection, connect, lost
 
 
 def main(folder: Path) -> None:
@@ -32,19 +34,19 @@ def main(folder: Path) -> None:
     end_with_parent()
     events = _take_standard_output()
     job = json.loads((folder / "job.json").read_text())
-    artifact = Artifact.load(folder / "artifact")
-    with np.load(folder / "inputs.npz") as inputs:
-        arrays = [inputs[spec.name] for spec in artifact.inputs]
     result: dict[str, Any] = {"kernels": {}, "failure": None}
-    outputs: list[np.ndarray] = []
     started = time.perf_counter()
     try:
-        outputs, result = _run(artifact, arrays, job, events)
+        if "artifact" in job:
+            outputs, report = _run(folder, job, events)
+            result |= report
+            np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]
+        else:
+            connection = _connect(job, events)
+            result["device"], result["missing"] = connection.device, connection.missing(job["target"])
     except DeviceFailure as failure:
-        result["failure"] = {"verdict": failure.verdict, "message": str(failure)}
+        result["failure"] = {**vars(failure), "message": str(failure)}
     result["seconds"] = time.perf_counter() - started
-    named = {spec.name: array for spec, array in zip(artifact.outputs, outputs, strict=False)}
-    np.savez(folder / "outputs.npz", **named)  # type: ignore[arg-type]
     (folder / "result.json").write_text(json.dumps(result))
 
 
@@ -55,18 +57,30 @@ def _take_standard_output() -> IO[str]:
     return events
 
 
-def _run(
-    artifact: Artifact, arrays: list[np.ndarray], job: dict[str, Any], events: IO[str]
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    remote = parse_rpc(job["device"])
-    if remote:
-        return _run_remote(artifact, arrays, remote, job["timeout"])
-    return run_here(
-        artifact,
-        arrays,
-        device=job["device"] if is_local_machine(job["device"]) else "sim",
-        on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events),
-    )
+def _run(folder: Path, job: dict[str, Any], events: IO[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All tensors by name, and the report of the session."""
+    artifact = Artifact.load(folder / job["artifact"])
+    with np.load(folder / "inputs.npz") as inputs:
+        arrays = [inputs[spec.name] for spec in artifact.inputs]
+    if parse_remote(job["device"]):
+        outputs, report = _run_remote(artifact, arrays, _connect(job, events))
+    else:
+        outputs, report = run_here(
+            artifact,
+            arrays,
+            device=job["device"] if is_local_machine(job["device"]) else "sim",
+            on_kernel=lambda name: print(json.dumps({"kernel": name}), file=events),
+        )
+    return {spec.name: array for spec, array in zip(artifact.outputs, outputs, strict=True)}, report
+
+
+def _connect(job: dict[str, Any], events: IO[str]) -> Connection:
+    """A session of the job's server, which the bench hears of: from now on its time runs."""
+    remote = parse_remote(job["device"])
+    assert remote is not None
+    connection = connect(remote, timeout=job["timeout"], known=job["known"])
+    print(json.dumps({"server": connection.server}), file=events)
+    return connection
 
 
 def run_here(
@@ -89,29 +103,23 @@ def run_here(
 
 
 def _run_remote(
-    artifact: Artifact, arrays: list[np.ndarray], address: tuple[str, int], timeout: float
+    artifact: Artifact, arrays: list[np.ndarray], connection: Connection
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
-    host, port = address
-    # The server ends a session that outlives its client: a little later than the client gives up.
+    remote = connection.session
     try:
-        remote = tvm.rpc.connect(host, port, session_timeout=int(timeout) + 5)
+        if artifact.machine and (reason := connection.missing(artifact.target)):
+            raise device_missing(f"on {connection.server}: {reason}")
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder, HOST_LIBRARY)
+            library.write_bytes(artifact.host_library)
+            remote.upload(str(library))
+        module = remote.load_module(HOST_LIBRARY)
+        outputs, report = _invoke(artifact, arrays, module, remote.cpu(), remote.get_function)
     except Exception as error:
-        raise device_missing(
-            f"no RPC server at {host}:{port} (start one: bitexact serve --port {port}): {_last_line(error)}"
-        ) from None
-    try:
-        missing = remote.get_function(session.MISSING)
-    except AttributeError:
-        raise device_missing(
-            f"the RPC server at {host}:{port} has no simulators: start it with bitexact serve"
-        ) from None
-    if artifact.machine and (reason := str(missing(artifact.target))):
-        raise device_missing(f"on {host}:{port}: {reason}")
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, HOST_LIBRARY)
-        library.write_bytes(artifact.host_library)
-        remote.upload(str(library))
-    return _invoke(artifact, arrays, remote.load_module(HOST_LIBRARY), remote.cpu(), remote.get_function)
+        if not connection.alive():
+            raise lost(connection, error) from error
+        raise error if isinstance(error, DeviceFailure) else crash(last_line(error)) from error
+    return outputs, report | {"server": connection.server}
 
 
 def _invoke(
@@ -133,7 +141,7 @@ def _invoke(
         outputs = [tensor.numpy() for tensor in returned]
     except Exception as error:
         failure = _reported_failure(get_function) if artifact.machine else None
-        raise failure or crash(_last_line(error)) from error
+        raise failure or crash(last_line(error)) from error
     if artifact.machine:
         result = json.loads(str(get_function(session.REPORT)()))
     return outputs, result
@@ -146,11 +154,6 @@ def _reported_failure(get_function: Callable[[str], Any]) -> DeviceFailure | Non
     except Exception:
         return None
     return failure and DeviceFailure(failure["verdict"], failure["message"])
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ def of_call(number: int, verdict: Verdict, **more: object) -> list[Property]:
         "target": verdict.target,
         "device": verdict.device,
         "verdict": verdict.verdict,
+        "server": verdict.server,
+        "reruns": verdict.reruns or None,
         **more,
         "seconds": f"{verdict.seconds:.3f}",
         **{f"counter.{name}": count for name, count in sorted(verdict.counters.items())},

@@ -14,35 +14,29 @@ from bench.compare.verdict import LayerVerdict, Verdict
 
 LISTED_PRODUCTS = 8
 LISTED_FINDINGS = 5
+LISTED_NAMES = 3
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """One row for each verdict."""
-    rows = [
-        [
-            verdict.target,
-            verdict.artifact,
-            verdict.device,
-            _tensorised(verdict),
-            f"{verdict.tensor_instructions:,}" if verdict.tensor_instructions else "-",
-            verdict.verdict,
-            _percent(verdict.accuracy.get("integer")),
-            f"{verdict.seconds:.1f}",
-        ]
-        for verdict in verdicts
-    ]
-    headers = [
-        "target",
-        "artefact",
-        "device",
-        "layers tensorised",
-        "tensor instructions",
-        "verdict",
-        "int8 accuracy",
-        "seconds",
-    ]
-    alignment = ["left", "left", "left", "right", "right", "left", "right", "right"]
-    return tabulate(rows, headers=headers, colalign=alignment, disable_numparse=True)
+    """One row for each verdict; where servers executed them also which."""
+    columns: dict[str, Callable[[Verdict], str]] = {
+        "target": lambda verdict: verdict.target,
+        "artefact": lambda verdict: verdict.artifact,
+        "device": lambda verdict: verdict.device,
+    }
+    if any(verdict.server for verdict in verdicts):
+        columns["server"] = lambda verdict: verdict.server or "-"
+    columns["layers tensorised"] = _tensorised
+    columns["tensor instructions"] = lambda verdict: (
+        f"{verdict.tensor_instructions:,}" if verdict.tensor_instructions else "-"
+    )
+    columns["verdict"] = _marked
+    columns["int8 accuracy"] = lambda verdict: _percent(verdict.accuracy.get("integer"))
+    columns["seconds"] = lambda verdict: f"{verdict.seconds:.1f}"
+    numbers = ("layers tensorised", "tensor instructions", "int8 accuracy", "seconds")
+    rows = [[text(verdict) for text in columns.values()] for verdict in verdicts]
+    alignment = ["right" if name in numbers else "left" for name in columns]
+    return tabulate(rows, headers=list(columns), colalign=alignment, disable_numparse=True)
 
 
 Column = Callable[[LayerVerdict], str]
@@ -83,6 +77,24 @@ def layer_table(verdict: Verdict) -> str:
     )
 
 
+def host_table(verdict: Verdict) -> str:
+    """What the host computes of a transformed graph: one row for each operator and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in verdict.on_host:
+        groups.setdefault((each.why, each.operator), []).append(each.name)
+    rows = [
+        [operator, str(len(names)), _listed(names), why] for (why, operator), names in sorted(groups.items())
+    ]
+    headers = ["on the host", "count", "tensors", "why"]
+    return tabulate(rows, headers=headers, colalign=["left", "right", "left", "left"], disable_numparse=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names."""
+    more = ["…"] if len(names) > LISTED_NAMES else []
+    return ", ".join([*names[:LISTED_NAMES], *more])
+
+
 def packets_per_count(layers: Sequence[LayerVerdict]) -> float:
     """Packets of some layers, all that their kernels execute, per tensor instruction of theirs."""
     return sum(layer.counters["packets"] for layer in layers) / sum(layer.count or 0 for layer in layers)
@@ -95,6 +107,9 @@ def details(verdict: Verdict) -> str:
         parts.append(f"{verdict.target}: ran on {verdict.hardware}, which counts no tensor instructions")
     if verdict.reason:
         parts.append(f"{verdict.target}: {verdict.verdict}: {verdict.reason}")
+    if verdict.reruns:
+        on = f" on {verdict.server}" if verdict.server else ""
+        parts.append(f"{verdict.target}: run again{on}, as the server {verdict.lost_server} was lost")
     if verdict.mismatch:
         parts.append(f"{verdict.target}: {mismatch_text(verdict.mismatch)}")
     for cause in verdict.causes:
@@ -175,6 +190,11 @@ def operands_text(operands: Operands) -> str:
     if len(products) > LISTED_PRODUCTS:
         shown += f" + … ({len(products)} products that are not 0, of {len(operands.data)})"
     return f"{shown or '0'} = {operands.accumulator}"
+
+
+def _marked(verdict: Verdict) -> str:
+    """The verdict, marked where it is that of a rerun."""
+    return f"{verdict.verdict} (rerun)" if verdict.reruns else verdict.verdict
 
 
 def _tensorised(verdict: Verdict) -> str:

@@ -29,6 +29,11 @@ def what(name: str) -> str:
     return (_MODULES[name].__doc__ or "").strip().partition("\n")[0]
 
 
+def takes(name: str, option: str) -> bool:
+    """Whether a workload takes an option of :func:`load`."""
+    return option in inspect.signature(_MODULES[name].load).parameters
+
+
 def load(
     name: str, *, batch: int | None = None, image: int | None = None, width: float | None = None
 ) -> Workload:
@@ -51,4 +56,4 @@ def load(
     return workload
 
 
-__all__ = ["Workload", "load", "names", "what"]
+__all__ = ["Workload", "load", "names", "takes", "what"]

@@ -19,7 +19,7 @@ USAGE_ERRORS = {
     "one-of-two-targets": (["run", "digits", "--target", "vta,gpu"], "unknown target 'gpu': one of"),
     "device": (
         ["run", "digits", "--device", "fpga"],
-        "unknown device 'fpga': one of host, sim, cuda, rpc://HOST:PORT",
+        "unknown device 'fpga': one of host, sim, cuda, FILE.py:CLASS, rpc://HOST:PORT",
     ),
     "rpc-without-port": (["run", "digits", "--device", "rpc://there"], "unknown device 'rpc://there'"),
     "batch-0": (["run", "digits", "--batch", "0"], "'0' is not a whole number of images above 0"),
@@ -108,7 +108,8 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     assert main(["run", "digits", "--target", "vta", "--batch", "16", "--json", str(report)]) == 0
     content = json.loads(report.read_text())
-    assert set(content) == {"versions", "seed", "verdicts"}
+    assert set(content) == {"format", "complete", "versions", "seed", "verdicts"}
+    assert content["complete"]
     assert content["versions"]["apache-tvm"] == "0.27.0.post1"
     (verdict,) = content["verdicts"]
     promised = {

@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +16,14 @@ from bench import transform
 from bench.artifact import Artifact
 from bench.devices.execution import execute
 from bench.devices.failure import DeviceFailure
-from bench.devices.machines import tensorcore
+from bench.devices.machines import hexagon, tensorcore
 from bench.flows.flow import flow_for
 from bench.lowering import lower_for_host, lower_for_machine
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_TWIN, LAUNCHES
 from kernels.hexagon.machine_code import find_vrmpy
 from simulators.hvx import qemu
 from tests.bench.integer_graphs import dense
+from tests.bench.other_qemu import replace_qemu
 
 DATA = np.arange(8 * 16, dtype=np.int8).reshape(8, 16)
 needs_qemu = pytest.mark.skipif(qemu.available() is not None, reason=str(qemu.available()))
@@ -159,6 +162,72 @@ def test_a_corrupt_elf_is_refused_before_it_is_run(artifacts: dict[str, Artifact
         failure = failure_of(with_machine(artifacts["hexagon"], name, content[:-100]))
         assert failure.verdict == "crash"
         assert "cut short" in str(failure)
+
+
+@pytest.fixture
+def found_out_anew() -> Iterator[None]:
+    """What a QEMU runs is found out once in a process."""
+    hexagon._why_not_running.cache_clear()
+    yield
+    hexagon._why_not_running.cache_clear()
+
+
+@needs_qemu
+@pytest.mark.usefixtures("no_process_is_left", "found_out_anew")
+def test_a_simulator_that_is_too_old_is_missing(
+    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_qemu("echo 'qemu: uncaught target signal 4' >&2; exit 132", tmp_path, monkeypatch)
+    failure = failure_of(artifacts["hexagon"])
+    assert failure.verdict == "device-missing"
+    assert "does not run Hexagon v67, as 7.2 does: apt-get install" in str(failure)
+
+
+# The probe that tells what a QEMU runs is let through: it is far smaller than a function server.
+CUT = """if [ $(wc -c < "$1") -lt 5000 ]; then exec "$QEMU" "$@"; fi
+exec python3 -c '
+import os, subprocess, sys
+left = {count}
+with subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE) as qemu:
+    while left:
+        piece = os.read(qemu.stdout.fileno(), left)
+        left -= os.write(1, piece)
+    qemu.kill()
+' "$QEMU" "$@"
+"""
+
+
+@needs_qemu
+@pytest.mark.usefixtures("no_process_is_left")
+@pytest.mark.parametrize(
+    ("count", "doing"),
+    [(2, "ended with status 0 while starting"), (150, "dense_kernel: qemu-hexagon ended with status 0")],
+)
+def test_a_simulator_that_returns_too_few_bytes_is_a_crash(
+    count: int,
+    doing: str,
+    artifacts: dict[str, Artifact],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace_qemu(CUT.format(count=count), tmp_path, monkeypatch)
+    failure = failure_of(artifacts["hexagon"])
+    assert failure.verdict == "crash"
+    assert doing in str(failure)
+
+
+def test_no_space_for_an_artefact_is_an_error_and_nothing_is_left(
+    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            execute(artifacts["vta"], {"data": DATA}, device="sim")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_simulator_is_said_with_what_to_type(

@@ -2,6 +2,8 @@
 
 import os
 import re
+import select
+import signal
 import struct
 import subprocess
 import sys
@@ -382,6 +384,36 @@ def test_a_server_that_was_forgotten_ends_too(elf):
     pid = server._process.pid
     del server
     assert not is_running(pid)
+
+
+CLIENT = """
+import sys
+import numpy as np
+from simulators.hvx.qemu import FunctionServer
+with open(sys.argv[1], "rb") as file:
+    server = FunctionServer(file.read(), timeout=60)
+receive = server._receive
+def announced(*arguments):
+    print(server._process.pid, flush=True)  # the call has been sent
+    return receive(*arguments)
+server._receive = announced
+server.call("hang", [np.zeros(1, np.uint8)], np.zeros(1, np.uint8))
+"""
+
+
+@needs_qemu
+def test_a_guest_that_hangs_does_not_outlive_a_process_that_is_killed(elf, tmp_path):
+    (tmp_path / "elf").write_bytes(elf)
+    with subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(tmp_path / "elf")], stdout=subprocess.PIPE, text=True
+    ) as client:
+        emulator = os.pidfd_open(int(client.stdout.readline()))
+        client.kill()
+    ended, _, _ = select.select([emulator], [], [], 20)
+    if not ended:
+        signal.pidfd_send_signal(emulator, signal.SIGKILL)
+    os.close(emulator)
+    assert ended
 
 
 # ---- what is not a server ----

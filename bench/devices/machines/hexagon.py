@@ -41,6 +41,8 @@ class HexagonMachine:
         self._shapes = json.loads(files.get(HEXAGON_SHAPES, b"{}"))
         try:
             self._server = qemu.FunctionServer(files[HEXAGON_PROGRAM], without_vrmpy=files[HEXAGON_TWIN])
+        except qemu.ServerTimeout as error:
+            raise timeout(str(error)) from error
         except (qemu.CorruptElf, qemu.ServerCrash, qemu.ProtocolError) as error:
             raise crash(str(error)) from error
 

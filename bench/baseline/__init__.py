@@ -1,0 +1,1 @@
+"""What a regression gave, kept to compare later ones with it."""
