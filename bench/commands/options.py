@@ -152,11 +152,6 @@ def an_image_size(value: str) -> int:
     return int(_positive(value, int, "a whole number of pixels"))
 
 
-def a_count(value: str) -> int:
-    """A positive whole number."""
-    return int(_positive(value, int, "a whole number"))
-
-
 def a_number(value: str) -> float:
     """A positive number."""
     return _positive(value, float, "a number")
