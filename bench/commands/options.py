@@ -70,10 +70,14 @@ def some_device(value: str) -> str:
 
 
 def a_local_device(value: str) -> str:
-    """A device that is no server."""
-    from bench.devices.names import LOCAL_DEVICES
+    """A device that is no server; of a board, whose driver is there."""
+    from bench.devices.names import LOCAL_DEVICES, is_driver, split_driver
 
-    return _one_of("device", value, tuple(LOCAL_DEVICES))
+    if not is_driver(value):
+        return _one_of("device", value, (*LOCAL_DEVICES, "FILE.py:CLASS"))
+    if not Path(split_driver(value)[0]).is_file():
+        raise argparse.ArgumentTypeError(f"{value!r}: there is no file {split_driver(value)[0]}")
+    return value
 
 
 def a_port(value: str) -> int:

@@ -24,6 +24,7 @@ from kernels.tensorcore.tiling import Tiling
 # of a round that is drawn anew, whatever the cost model says. Some three in a hundred draws are acceptable
 # for a layer of few tiles: new ones are drawn until there are so many, or none came of so many populations.
 POPULATION = 32
+BRED_FOR_A_TRIAL = 4
 GENERATIONS = 2
 DRAWN = 0.25
 ACCEPTABLE = 8
@@ -36,11 +37,11 @@ SELECTION = 4
 Column = tuple[str, Any]
 
 
-def evolution() -> meta_schedule.search_strategy.SearchStrategy:
-    """MetaSchedule's evolutionary search, in sizes that fit measurements of a second each."""
+def evolution(trials: int) -> meta_schedule.search_strategy.SearchStrategy:
+    """MetaSchedule's evolutionary search, in sizes that fit so many measurements of a second each."""
     return meta_schedule.search_strategy.EvolutionarySearch(
-        population_size=POPULATION,
-        init_min_unmeasured=ACCEPTABLE,
+        population_size=min(POPULATION, BRED_FOR_A_TRIAL * trials),
+        init_min_unmeasured=min(ACCEPTABLE, 2 * trials),
         max_fail_count=FRUITLESS,
         genetic_num_iters=GENERATIONS,
         eps_greedy=DRAWN,

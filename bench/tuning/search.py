@@ -107,7 +107,7 @@ def tune(
             mod=module,
             target=target,
             space_generator=space_of(problem),
-            search_strategy=evolution(),
+            search_strategy=evolution(trials),
             task_name=layer.name,
             # MetaSchedule takes -1 for no seed, and its generator has none of 0.
             rand_state=seed + 1,

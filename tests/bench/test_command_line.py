@@ -21,7 +21,7 @@ USAGE_ERRORS = {
     "one-of-two-targets": (["run", "digits", "--target", "vta,gpu"], "unknown target 'gpu': one of"),
     "device": (
         ["run", "digits", "--device", "fpga"],
-        "unknown device 'fpga': one of host, sim, cuda, rpc://HOST:PORT",
+        "unknown device 'fpga': one of host, sim, cuda, FILE.py:CLASS, rpc://HOST:PORT",
     ),
     "rpc-without-port": (["run", "digits", "--device", "rpc://there"], "unknown device 'rpc://there'"),
     "batch-0": (["run", "digits", "--batch", "0"], "'0' is not a whole number of images above 0"),

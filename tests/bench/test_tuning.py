@@ -61,7 +61,7 @@ def small_layer(dtype: str = "int4") -> TunedLayer:
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[TunedLayer, Path, Tuning]:
     folder = tmp_path_factory.mktemp("records")
     layer = small_layer()
-    return layer, folder, tune(layer, database=folder, trials=4, seed=3)
+    return layer, folder, tune(layer, database=folder, trials=2, seed=3)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int4"])
@@ -148,9 +148,9 @@ def test_the_trace_of_another_schedule_has_no_tiling() -> None:
 @pytest.mark.slow
 def test_the_same_seed_finds_the_same(tuned: tuple[TunedLayer, Path, Tuning], tmp_path: Path) -> None:
     layer, _, first = tuned
-    assert len(first.trials) == 4
-    assert tune(layer, database=tmp_path / "same", trials=4, seed=3) == first
-    other = tune(layer, database=tmp_path / "other", trials=4, seed=4)
+    assert len(first.trials) == 2
+    assert tune(layer, database=tmp_path / "same", trials=2, seed=3) == first
+    other = tune(layer, database=tmp_path / "other", trials=2, seed=4)
     assert [trial.tiling for trial in other.trials] != [trial.tiling for trial in first.trials]
 
 
@@ -159,7 +159,7 @@ def test_the_best_is_the_cheapest_and_never_dearer_than_the_default(
 ) -> None:
     layer, folder, tuning = tuned
     costs = [trial.cost for trial in (tuning.default, *tuning.trials) if trial.cost is not None]
-    assert len(costs) == 5
+    assert len(costs) == 3
     assert tuning.wrong == []
     assert tuning.best is not None
     assert tuning.best.cost == min(costs) <= (tuning.default.cost or 0)
@@ -205,9 +205,9 @@ def sabotaged(scheduled: object) -> PtxKernel:
 
 def test_a_wrong_candidate_is_reported_and_never_used(tmp_path: Path) -> None:
     layer = small_layer("int8")
-    tuning = tune(layer, database=tmp_path, trials=6, seed=3, build=sabotaged)
+    tuning = tune(layer, database=tmp_path, trials=3, seed=2, build=sabotaged)
     broken = [trial for trial in tuning.trials if trial.tiling.auto_unroll_max_step == 1500]
-    assert 0 < len(broken) < 6
+    assert 0 < len(broken) < 3
     assert tuning.wrong == broken
     for trial in broken:
         assert trial.cost is None
@@ -303,8 +303,8 @@ def test_where_everything_is_wrong_there_is_no_record(tmp_path: Path) -> None:
         return replace(kernel, text=swap_fragment_registers(kernel.text))
 
     layer = small_layer("int8")
-    tuning = tune(layer, database=tmp_path, trials=2, build=wrong)
-    assert (tuning.best, len(tuning.wrong)) == (None, 3)
+    tuning = tune(layer, database=tmp_path, trials=1, build=wrong)
+    assert (tuning.best, len(tuning.wrong)) == (None, 2)
     assert Records(tmp_path).find(layer.function) is None
 
 
@@ -314,7 +314,7 @@ def test_a_candidate_that_does_not_compile_is_no_end(tmp_path: Path) -> None:
             raise RuntimeError("no loop of 1500 steps")
         return compile_candidate(scheduled)
 
-    tuning = tune(small_layer("int8"), database=tmp_path, trials=6, seed=3, build=narrow)
+    tuning = tune(small_layer("int8"), database=tmp_path, trials=3, seed=2, build=narrow)
     failed = [trial for trial in tuning.trials if trial.failure]
     assert failed
     assert {trial.failure for trial in failed} == {"RuntimeError: no loop of 1500 steps"}
@@ -448,7 +448,7 @@ def test_the_command_reports_a_wrong_candidate(
         return tune(layer, build=sabotaged, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("bench.tuning.search.tune", wrong)
-    arguments = ["tune", "--conv", "8,64,4,64,3,1,1", "--trials", "6", "--seed", "3"]
+    arguments = ["tune", "--conv", "8,64,4,64,3,1,1", "--trials", "3", "--seed", "2"]
     assert main([*arguments, "--database", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
     assert "int8 8,64,4,64,3,1,1: WRONG: " in printed
@@ -508,7 +508,7 @@ def test_no_trials_is_an_error(tmp_path: Path) -> None:
 
 KEPT = json.loads(Path(__file__).with_name("tuned_hwnc.json").read_text())
 """The best tilings that `bitexact tune hwnc` found, with what they cost."""
-QUICK = ("int4 8,64,56,64,1,2,0", "int4 8,128,28,256,1,2,0", "int4 8,256,14,512,1,2,0")
+QUICK = ("int4 8,64,56,64,1,2,0",)
 
 
 def test_every_convolution_of_the_hwnc_test_has_been_tuned() -> None:
