@@ -337,6 +337,15 @@ def test_a_server_of_the_host_gets_plain_code() -> None:
     assert not verdict.counters
 
 
+@pytest.mark.slow
+def test_a_server_finds_the_driver_of_its_board(tracker: str) -> None:
+    """Its sessions have a folder of their own, where a path from here would lead nowhere."""
+    board = ("--device", "examples/vta_board_driver.py:Board")
+    with serving(*board, "--tracker", tracker, "--key", "fabric"):
+        verdict = bench.run(*graph("vta"), "vta", f"tracker://{tracker}/fabric")
+    assert (verdict.verdict, verdict.reason) == ("exact", None)
+
+
 def test_a_server_of_another_version_is_refused(artifact: Artifact) -> None:
     port = server._port_to_use("127.0.0.1", 0)
     old = rpc.Server(host="127.0.0.1", port=port, port_end=port + 1, server_init_callback=of_format_0)
