@@ -70,14 +70,18 @@ def some_device(value: str) -> str:
 
 
 def a_local_device(value: str) -> str:
-    """A device that is no server; of a board, whose driver is there."""
+    """A device that is no server; of a board, whose driver is there.
+
+    The path of a driver is made absolute: a server's sessions have a folder of their own.
+    """
     from bench.devices.names import LOCAL_DEVICES, is_driver, split_driver
 
     if not is_driver(value):
         return _one_of("device", value, (*LOCAL_DEVICES, "FILE.py:CLASS"))
-    if not Path(split_driver(value)[0]).is_file():
-        raise argparse.ArgumentTypeError(f"{value!r}: there is no file {split_driver(value)[0]}")
-    return value
+    file, name = split_driver(value)
+    if not Path(file).is_file():
+        raise argparse.ArgumentTypeError(f"{value!r}: there is no file {file}")
+    return f"{Path(file).resolve()}:{name}"
 
 
 def a_port(value: str) -> int:
