@@ -156,6 +156,11 @@ def an_image_size(value: str) -> int:
     return int(_positive(value, int, "a whole number of pixels"))
 
 
+def a_number(value: str) -> float:
+    """A positive number."""
+    return _positive(value, float, "a number")
+
+
 def a_timeout(value: str) -> float:
     """A positive number of seconds."""
     return _positive(value, float, "a number of seconds")

@@ -177,6 +177,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         assert name in printed
     assert set(json.loads((tmp_path / "list.json").read_text())) == {
         "workloads",
+        "sets to tune",
         "targets",
         "devices",
         "kernels",
