@@ -20,6 +20,7 @@ COMMANDS = (
     "verify",
     "report",
     "replay",
+    "fuzz",
     "tune",
     "perf",
     "audit",

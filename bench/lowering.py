@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import relax, te
@@ -44,10 +45,11 @@ def lower_for_host(
     *,
     target: str,
     objects: Sequence[bytes] = (),
+    host: Mapping[str, Any] = HOST_TARGET,
 ) -> Artifact:
     """An artefact whose accelerator kernels are plain code in the host library.
 
-    ``objects`` are linked with it: compiled functions that the kernels call.
+    ``objects`` are linked with it: compiled functions that the kernels call. ``host`` is TVM's target of it.
     """
 
     def call_plain(builder: relax.BlockBuilder, kernel: str, call: relax.Call) -> relax.Expr:
@@ -58,7 +60,7 @@ def lower_for_host(
         called = relax.call_tir(builder.add_func(function, kernel), relax.Tuple(arguments), result)
         return _as(builder.normalize(called), tuple(int(extent) for extent in call.ty.shape))
 
-    return _lower(mod, call_plain, {}, target=target, objects=objects)
+    return _lower(mod, call_plain, {}, target=target, objects=objects, host=host)
 
 
 def _lower(
@@ -68,6 +70,7 @@ def _lower(
     *,
     target: str,
     objects: Sequence[bytes] = (),
+    host: Mapping[str, Any] = HOST_TARGET,
 ) -> Artifact:
     replacer = _KernelReplacer(call_kernel)
     main = expose_bindings(replacer.visit_expr(mod["main"]))
@@ -80,7 +83,7 @@ def _lower(
         inputs=tuple(_spec(parameter) for parameter in main.params),
         outputs=tuple(_spec(variable) for variable in main.body.body.fields),
         kernels=tuple(replacer.kernels),
-        host_library=_host_library(lowered, objects),
+        host_library=_host_library(lowered, objects, host),
         machine=dict(machine),
     )
 
@@ -143,13 +146,13 @@ def _host_code() -> tvm.tirx.PrimFunc:
     return te.create_prim_func([source, copy]).with_attr("global_symbol", "host_code")
 
 
-def _host_library(mod: tvm.IRModule, objects: Sequence[bytes]) -> bytes:
+def _host_library(mod: tvm.IRModule, objects: Sequence[bytes], host: Mapping[str, Any]) -> bytes:
     """The Relax VM executable and the host's operators as one ELF shared object.
 
     The linker is lld from the package ziglang, so that the machine needs no C compiler.
     """
     try:
-        executable = tvm.compile(mod, target=tvm.target.Target(HOST_TARGET))
+        executable = tvm.compile(mod, target=tvm.target.Target(dict(host)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, HOST_LIBRARY)
             others = []

@@ -23,6 +23,7 @@ from bench.devices.failure import DeviceFailure
 from bench.evaluate import evaluate_all
 from bench.faults import Fault
 from bench.flows.flow import Flow, Unsupported, flow_for
+from bench.flows.host_operators import host_operators
 from bench.flows.transformed import Transformed
 from bench.lowering import BuildError, lower_for_host, lower_for_machine
 from bench.machine_files import VTA_PROFILE
@@ -139,6 +140,7 @@ class _Run:
             )
             for layer in transformed.report
         ]
+        verdict.on_host = host_operators(transformed)
         self.progress("NumPy: integer graph")
         original = evaluate_all(self.mod, inputs)
         self.progress("NumPy: transformed graph through instruction models")

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from bench.bundles.bundle import Bundle, BundleError, read
+from bench.bundles.files import INPUTS
+from bench.bundles.running import run_to_verdict
 from bench.compare.verdict import Verdict
 from bench.devices import names
 from bench.devices.failure import DeviceFailure
 from bench.devices.kernel_process import KernelProcess
-from bench.faults import fault_named
+from bench.faults import Fault, fault_named
 from bench.flows.flow import flow_for
 from bench.lowering import BuildError
-from bench.pipeline import DEFAULT_TIMEOUT, Progress, run
+from bench.pipeline import DEFAULT_TIMEOUT, Progress
 from bench.trace import Trace
 from bench.verification.kernel import Kernel
 from bench.verification.verify import KERNEL, compile_kernel, judge
+from kernels.faults import FaultNotPlanted
 
 
 def replay(
@@ -41,6 +44,7 @@ def replay(
     """
     held = bundle if isinstance(bundle, Bundle) else read(bundle)
     device = names.check(device or held.device)
+    names.check_target(device, held.target)
     if held.is_kernel:
         return _replay_kernel(held, device, rebuild=rebuild, timeout=timeout)
     assert held.trace.mod is not None
@@ -49,22 +53,47 @@ def replay(
     trace = trace if trace is not None else Trace()
     if not rebuild:
         trace.transformed, trace.artifact = held.trace.transformed, held.trace.artifact
+    _check_inputs(held)
     try:
-        return run(
-            held.trace.mod,
-            held.trace.inputs,
-            held.target,
-            device,
-            workload=str(held.verdict.get("workload", "")),
-            fault=fault_named(held.fault) if held.fault else None,
-            profile=held.trace.profile,
-            timeout=timeout,
-            progress=progress,
-            trace=trace,
-            **held.trace.options,
-        )
+        return _run_again(held, device, timeout, progress, trace)
+    except FaultNotPlanted as error:
+        raise BundleError(f"{held.path}: {error}") from None
+
+
+def _run_again(held: Bundle, device: str, timeout: float, progress: Progress, trace: Trace) -> Verdict:
+    return run_to_verdict(
+        held.trace.mod,
+        held.trace.inputs,
+        held.target,
+        device,
+        workload=str(held.verdict.get("workload", "")),
+        fault=_fault(held),
+        profile=held.trace.profile,
+        timeout=timeout,
+        progress=progress,
+        trace=trace,
+        **held.trace.options,
+    )
+
+
+def _fault(bundle: Bundle) -> Fault | None:
+    try:
+        return fault_named(bundle.fault) if bundle.fault else None
     except ValueError as error:
-        raise BundleError(f"{held.path}: {error}") from error
+        raise BundleError(f"{bundle.path}: {error}") from None
+
+
+def _check_inputs(bundle: Bundle) -> None:
+    """Raise BundleError where the inputs are not those of the integer graph."""
+    assert bundle.trace.mod is not None
+    parameters = bundle.trace.mod["main"].params
+    wanted = {
+        parameter.name: (tuple(int(extent) for extent in parameter.ty.shape), str(parameter.ty.dtype))
+        for parameter in parameters
+    }
+    held = {name: (array.shape, str(array.dtype)) for name, array in bundle.trace.inputs.items()}
+    if wanted != held:
+        raise BundleError(f"{bundle.path}: {INPUTS} holds {held}, and the graph takes {wanted}")
 
 
 def _check_artifact(bundle: Bundle, device: str) -> None:

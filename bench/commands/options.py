@@ -70,10 +70,18 @@ def some_device(value: str) -> str:
 
 
 def a_local_device(value: str) -> str:
-    """A device that is no server."""
-    from bench.devices.names import LOCAL_DEVICES
+    """A device that is no server; of a board, whose driver is there.
 
-    return _one_of("device", value, tuple(LOCAL_DEVICES))
+    The path of a driver is made absolute: a server's sessions have a folder of their own.
+    """
+    from bench.devices.names import LOCAL_DEVICES, is_driver, split_driver
+
+    if not is_driver(value):
+        return _one_of("device", value, (*LOCAL_DEVICES, "FILE.py:CLASS"))
+    file, name = split_driver(value)
+    if not Path(file).is_file():
+        raise argparse.ArgumentTypeError(f"{value!r}: there is no file {file}")
+    return f"{Path(file).resolve()}:{name}"
 
 
 def a_port(value: str) -> int:
@@ -146,6 +154,11 @@ def a_seed(value: str) -> int:
 def an_image_size(value: str) -> int:
     """A positive number of pixels."""
     return int(_positive(value, int, "a whole number of pixels"))
+
+
+def a_number(value: str) -> float:
+    """A positive number."""
+    return _positive(value, float, "a number")
 
 
 def a_timeout(value: str) -> float:

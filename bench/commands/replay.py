@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.commands.long_progress import LongProgress
 from bench.commands.options import Progress, a_timeout, some_device
 
 if TYPE_CHECKING:
@@ -28,6 +30,18 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--rebuild", action="store_true", help="compile again from the integer graph, with the bench as it is"
     )
+    parser.add_argument(
+        "--minimise",
+        action="store_true",
+        help="make the case smaller while it fails the same way, and write it as a bundle beside this one",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=a_timeout,
+        default=60.0,
+        metavar="SECONDS",
+        help="limit for --minimise (default 60)",
+    )
     parser.add_argument("--timeout", type=a_timeout, default=600.0, metavar="SECONDS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdict to a file as well")
     parser.set_defaults(execute=execute)
@@ -35,31 +49,55 @@ def add_to(commands: Any) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Replay, print, and say whether the failure is the same."""
-    from bench.bundles import BundleError, read, replay
+    from bench.bundles import read
     from bench.reports import json_file
     from bench.reports.table import details, verdict_table
 
     try:
         bundle = read(options.bundle)
         _print_bundle(bundle)
-        with Progress(total=1) as progress:
-            verdict = replay(
-                bundle,
-                device=options.device,
-                rebuild=options.rebuild,
-                timeout=options.timeout,
-                progress=progress.of(bundle.target),
-            )
-    except BundleError as error:
+        verdict = _minimised(bundle, options) if options.minimise else _replayed(bundle, options)
+    except ValueError as error:
         print(f"bitexact replay: {error}", file=sys.stderr)
         return 2
     print(f"\n{verdict_table([verdict])}")
     if text := details(verdict):
         print(f"\n{text}")
-    print(f"\n{compared(bundle, verdict)}")
+    if not options.minimise:
+        print(f"\n{compared(bundle, verdict)}")
     if options.json:
         json_file.write(options.json, [verdict], seed=bundle.seed)
     return 0 if verdict.exact else 1
+
+
+def _replayed(bundle: Bundle, options: argparse.Namespace) -> Verdict:
+    from bench.bundles import replay
+
+    with Progress(total=1) as progress:
+        return replay(
+            bundle,
+            device=options.device,
+            rebuild=options.rebuild,
+            timeout=options.timeout,
+            progress=progress.of(bundle.target),
+        )
+
+
+def _minimised(bundle: Bundle, options: argparse.Namespace) -> Verdict:
+    """The verdict on the smallest case that was found, which is a bundle of its own then."""
+    from bench.minimise.bundle import minimise_bundle
+
+    with LongProgress() as progress:
+        path, verdict, found = minimise_bundle(
+            bundle,
+            Path(os.path.relpath(bundle.path.resolve().parent)),
+            device=options.device,
+            seconds=options.seconds,
+            progress=progress,
+        )
+    verdict.bundle = str(path)
+    print(f"minimised: {found.text}")
+    return verdict
 
 
 def _print_bundle(bundle: Bundle) -> None:

@@ -206,7 +206,7 @@ class _Results:
 
 
 def _print(workload: str, images: int, verdicts: list[Verdict], *, verbose: bool) -> None:
-    from bench.reports.table import details, layer_table, verdict_table
+    from bench.reports.table import details, host_table, layer_table, verdict_table
 
     accuracies = {verdict.accuracy["float"] for verdict in verdicts if verdict.accuracy}
     floats = " or ".join(f"{100 * accuracy:.1f} %" for accuracy in sorted(accuracies))
@@ -217,6 +217,8 @@ def _print(workload: str, images: int, verdicts: list[Verdict], *, verbose: bool
         for verdict in verdicts:
             if verdict.layers:
                 print(f"\n{verdict.target}\n{layer_table(verdict)}")
+            if verdict.on_host:
+                print(f"\n{host_table(verdict)}")
     print(f"\n{verdict_table(verdicts)}")
     for verdict in verdicts:
         if text := details(verdict):

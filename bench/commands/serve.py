@@ -25,7 +25,10 @@ def add_to(commands: Any) -> None:
         "whatever it is sent. A session that ends badly does not end the server.",
     )
     parser.add_argument(
-        "--device", type=a_local_device, default="sim", help="what executes: sim (default), cuda or host"
+        "--device",
+        type=a_local_device,
+        default="sim",
+        help="what executes: sim (default), cuda, host, or a board's driver, FILE.py:CLASS",
     )
     parser.add_argument("--host", default=LOOPBACK, help=f"address to listen on (default {LOOPBACK})")
     parser.add_argument(

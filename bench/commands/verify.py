@@ -9,7 +9,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.options import a_number_of_examples, a_seed, a_target, a_timeout, add_bundles, kept
+from bench.commands.options import (
+    a_number_of_examples,
+    a_seed,
+    a_target,
+    a_timeout,
+    add_bundles,
+    kept,
+    some_device,
+)
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Verdict
@@ -29,7 +37,12 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE.py[::NAME]", help="the kernel")
     parser.add_argument("--target", type=a_target, required=True, help="tensorcore, hexagon or vta")
-    parser.add_argument("--device", default="sim", help="sim (default), or cuda: the GPU of this computer")
+    parser.add_argument(
+        "--device",
+        type=some_device,
+        default="sim",
+        help="sim (default), or another (bitexact list)",
+    )
     parser.add_argument("--reference", metavar="NAME", help="name of the reference in FILE.py")
     parser.add_argument("--instruction", metavar="NAME", help="fail unless the kernel executed it")
     parser.add_argument(

@@ -44,19 +44,28 @@ class LayerVerdict:
     errors: int = 0
 
 
+@dataclass(frozen=True)
+class HostOperator:
+    """An operator of the transformed graph that the host computes: its binding, its name, and why."""
+
+    name: str
+    operator: str
+    why: str
+
+
 @dataclass
 class Verdict:
     """The outcome of one workload on one target and device.
 
     ``verdict`` is one of :data:`VERDICTS`, and only ``exact`` is success. ``reason`` says why it is not;
-    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands; ``causes`` are
-    known errors that would give what the device gave. Where many shapes were tried, ``shape`` is the one that
-    failed, and ``shapes_tried`` how many that were. ``counters`` are those
-    of the device, summed over the layers. ``hardware`` names what executed the kernels, where that was no
-    simulator. ``bundle`` is the directory in which a failing case was kept. ``inputs`` are shapes and types
-    of the graph's inputs by name. ``server`` is the name of the server that executed it, if one did; where
-    one was lost in the middle, ``lost_server`` names it, and ``reruns`` says how often the case was run again
-    on another.
+    ``mismatch`` says where, and for a single kernel ``smallest`` with which operands; ``causes`` are known
+    errors that would give what the device gave. Where many shapes were tried, ``shape`` is the one that
+    failed, and ``shapes_tried`` how many that were. ``counters`` are those of the device, summed over the
+    layers. ``hardware`` names what executed the kernels, where that was no simulator. ``on_host`` is what of
+    the transformed graph no kernel computes. ``bundle`` is the directory in which a failing case was kept.
+    ``inputs`` are shapes and types of the graph's inputs by name. ``server`` is the name of the server that
+    executed it, if one did; where one was lost in the middle, ``lost_server`` names it, and ``reruns`` says
+    how often the case was run again on another.
     """
 
     workload: str
@@ -78,6 +87,7 @@ class Verdict:
     shape: str | None = None
     shapes_tried: int | None = None
     hardware: str | None = None
+    on_host: list[HostOperator] = field(default_factory=list)
     bundle: str | None = None
     inputs: dict[str, str] = field(default_factory=dict)
     server: str | None = None

@@ -21,6 +21,7 @@ from bench.devices.failure import DeviceFailure, crash, device_missing, timeout
 from bench.devices.interpreter import module_command
 from bench.devices.kernel_worker import LENGTH_BYTES
 from bench.devices.machines import machine_for
+from bench.devices.names import parse_remote
 from simulators import child_process
 from simulators.report import Report
 
@@ -28,7 +29,7 @@ from simulators.report import Report
 class KernelProcess:
     """The machine of a target, loaded with machine code; a context manager.
 
-    ``files`` are machine files by name, as a flow makes them; ``device`` is ``sim`` or ``cuda``.
+    ``files`` are machine files by name, as a flow makes them; ``device`` is any but ``host``.
     ``hardware`` names what executes them, where that is no simulator. Raises DeviceFailure where the
     machine is missing, refuses the code, dies, or does not answer within ``seconds``. A GPU is this process's
     alone until it is closed (:mod:`bench.devices.exclusive`).
@@ -37,7 +38,7 @@ class KernelProcess:
     def __init__(
         self, target: str, files: Mapping[str, bytes], *, device: str = "sim", seconds: float = 600.0
     ) -> None:
-        if reason := machine_for(target, device).missing():
+        if not parse_remote(device) and (reason := machine_for(target, device).missing()):
             raise device_missing(reason)
         self._seconds = seconds
         self._held = contextlib.ExitStack()
@@ -54,7 +55,7 @@ class KernelProcess:
             env={**os.environ, "TMPDIR": self._folder.name},
         )
         try:
-            reply = self._exchange((target, device, dict(files)))
+            reply = self._exchange((target, device, dict(files), seconds))
             if not isinstance(reply, dict):
                 raise DeviceFailure(*reply)
             self.hardware: str | None = reply["hardware"]

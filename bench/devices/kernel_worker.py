@@ -1,4 +1,6 @@
-"""The process that runs single kernels on a machine: no TVM in it, so it starts in a fraction of a second.
+"""The process that runs single kernels on a machine.
+
+There is no TVM in it, unless the machine is behind a server, so it starts in a fraction of a second.
 
 It reads pickled requests from standard input and writes replies to standard output, each eight bytes of
 length and a pickle; its only client is :class:`bench.devices.kernel_process.KernelProcess`, which started it.
@@ -9,11 +11,15 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from bench.devices.ending import end_with_parent
 from bench.devices.failure import DeviceFailure, crash
-from bench.devices.machines import machine_for
+from bench.devices.machines import Machine, machine_for
+from bench.devices.names import parse_remote
+
+if TYPE_CHECKING:
+    from bench.devices.remote_machine import RemoteMachine
 
 LENGTH_BYTES = 8
 
@@ -24,9 +30,9 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
-    target, device, files = pickle.load(requests)
+    target, device, files, seconds = pickle.load(requests)
     try:
-        machine = machine_for(target, device)(files)
+        machine = _machine(target, device, files, seconds)
     except Exception as error:
         return _reply(replies, _failure(error))
     _reply(replies, {"hardware": machine.hardware})
@@ -40,6 +46,15 @@ def main() -> None:
             _reply(replies, (arguments[-1], report))
         except Exception as error:
             _reply(replies, _failure(error))
+
+
+def _machine(target: str, device: str, files: dict[str, bytes], seconds: float) -> Machine | RemoteMachine:
+    remote = parse_remote(device)
+    if remote is None:
+        return machine_for(target, device)(files)
+    from bench.devices.remote_machine import RemoteMachine
+
+    return RemoteMachine(remote, target, files, seconds=seconds)
 
 
 def _failure(error: Exception) -> tuple[str, str]:

@@ -13,6 +13,7 @@ LOCAL_DEVICES: Mapping[str, str] = {
 }
 DEVICES: Mapping[str, str] = {
     **LOCAL_DEVICES,
+    "FILE.py:CLASS": "a board, by a driver of your own (docs/vta_driver.md)",
     "rpc://HOST:PORT": "what a TVM RPC server serves (bitexact serve)",
     "tracker://HOST:PORT/KEY": "the next free server of that key of a TVM RPC tracker (bitexact tracker)",
 }
@@ -60,15 +61,31 @@ def parse_remote(device: str) -> Server | Tracked | None:
     return None
 
 
+def is_driver(device: str) -> bool:
+    """Whether a device is named as a class in a file, ``FILE.py:CLASS``."""
+    file, _, name = device.rpartition(":")
+    return file.endswith(".py") and name.isidentifier()
+
+
+def split_driver(device: str) -> tuple[str, str]:
+    """File and class of a device ``FILE.py:CLASS``."""
+    file, _, name = device.rpartition(":")
+    return file, name
+
+
 def check(device: str) -> str:
     """The name itself if it names a device; otherwise a ValueError that lists the forms."""
-    if device not in LOCAL_DEVICES and parse_remote(device) is None:
+    if device not in LOCAL_DEVICES and not is_driver(device) and parse_remote(device) is None:
         raise ValueError(f"unknown device {device!r}: one of {', '.join(DEVICES)}")
     return device
 
 
 def check_target(device: str, target: str) -> None:
-    """Raise ValueError where ``device`` names something that does not run ``target``."""
+    """Raise ValueError where ``device`` names something that does not run ``target``, or no driver."""
+    if is_driver(device):
+        from bench.devices.drivers import driver_class
+
+        driver_class(device, target)
     if device == "cuda" and target != "tensorcore":
         raise ValueError(
             f"device cuda is a GPU: it runs the target tensorcore, not {target} (sim and host do)"
@@ -77,4 +94,4 @@ def check_target(device: str, target: str) -> None:
 
 def is_local_machine(device: str) -> bool:
     """Whether a device is a machine of this computer that executes an artefact's machine code."""
-    return device in ("sim", "cuda")
+    return device in ("sim", "cuda") or is_driver(device)

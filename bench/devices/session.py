@@ -17,7 +17,7 @@ import tvm
 
 from bench.artifact import FORMAT, Artifact
 from bench.devices.calls import call_name
-from bench.devices.failure import DeviceFailure
+from bench.devices.failure import DeviceFailure, crash
 from bench.devices.machines import Machine, machine_for
 
 CALL = "bitexact.call"
@@ -93,9 +93,12 @@ def register(
         artifact = Artifact.from_bytes(bytes(content))
         try:
             sessions.append(Session(artifact, device=device, on_kernel=on_kernel))
-        except DeviceFailure as failure:
-            refusals.append(failure)
-            raise
+        except Exception as error:
+            if isinstance(error, DeviceFailure):
+                refusals.append(error)
+            else:
+                refusals.append(crash(f"{type(error).__name__}: {error}"))
+            raise refusals[-1] from error
 
     def call(kernel: str, *tensors: Any) -> None:
         sessions[-1].call(str(kernel), *tensors)

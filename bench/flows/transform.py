@@ -33,7 +33,7 @@ def pack_and_lift(
 
     ``keep_packed`` says what stays packed between the layers; where it is None, elementwise operators and
     those of :mod:`bench.passes.packed_operators` do. ``tensors_last`` is the order of a kernel's parameters
-    (:func:`bench.passes.lift_kernels.lift_groups`).
+    (:func:`bench.passes.lift_kernels.kernel_function`).
     ``generate`` is the target's kernel generator; where it refuses a kernel (ValueError), the next of
     ``absorb`` says what belongs to the kernel, and behind the last of them the layer is left on the host with
     the generator's message as the reason. Raises Unsupported where the graph has shapes that

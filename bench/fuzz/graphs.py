@@ -123,7 +123,7 @@ class _Drawing:
 
     def _layers(self, tensor: _Tensor, weight_dtype: str) -> _Tensor:
         data_dtype = tensor.dtype
-        count = self._choose((1, 1, 1, 2, 2, MOST_LAYERS))
+        count = self._choose((1, 1, 1, 1, 1, 2, 2, MOST_LAYERS))
         for number in range(count):
             last = number == count - 1
             self._earlier.append(tensor)
@@ -163,8 +163,10 @@ class _Drawing:
         channels = tensor.extent("C")
         groups, outputs = self._groups(channels)
         dilation_share = 0.2 if self._support.dilated else _RARELY
-        kernel, strides, dilation = [], [], []
-        padding: tuple[list[int], list[int]] = ([], [])
+        kernel: list[int] = []
+        strides: list[int] = []
+        padding: tuple[list[int], list[int]] = [], []
+        dilation: list[int] = []
         for axis in "HW":
             extent = tensor.extent(axis)
             size, step = self._choose((1, 1, 2, 3, 3, 3, 5)), self._choose((1, 1, 1, 2, 3))
@@ -310,8 +312,9 @@ class _Drawing:
         return tensor
 
     def _max_pool(self, tensor: _Tensor) -> _Tensor:
-        window, strides = [], []
-        padding: tuple[list[int], list[int]] = ([], [])
+        window: list[int] = []
+        strides: list[int] = []
+        padding: tuple[list[int], list[int]] = [], []
         for axis in "HW":
             size = self._choose((2, 2, 3))
             before, after = (self._choose((0, 0, 1)) for _ in range(2))

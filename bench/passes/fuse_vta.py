@@ -17,7 +17,7 @@ from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.layout import Layout, logical_shape
-from bench.passes.lift_kernels import Group, bindings_of, following_chain, lift_groups
+from bench.passes.lift_kernels import Group, bindings_of, following_chain, kernel_function, lift_groups
 from bench.passes.packing import tensor_shape
 
 _INTEGER_STEPS = "add|clip|left_shift|maximum|minimum|multiply|nn.relu|requantize|right_shift|subtract"
@@ -70,7 +70,7 @@ def fuse_vta(mod: tvm.IRModule) -> tvm.IRModule:
         Group(members, f"{composite}__{number}", _attributes(composite, members))
         for number, (composite, members) in enumerate(matches)
     ]
-    return lift_groups(mod, groups)[0]
+    return lift_groups(mod, groups, function_of=kernel_function())[0]
 
 
 def _match(chain: Sequence[relax.VarBinding]) -> tuple[str, Sequence[relax.VarBinding]] | None:

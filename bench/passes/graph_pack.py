@@ -38,7 +38,11 @@ def graph_pack(  # noqa: PLR0917 - the order of TVM's vta.top.graph_pack
     before the other; each is the name of a binding, or an operator (the first of its kind) or (operator,
     place).
 
-    ``weight_bits`` is the width of a weight element: a layer whose weights need more is not packed.
+    ``weight_bits`` says how wide a weight may be: a layer with one that needs more bits is not packed. With
+    fewer than 8 TVM's ``vta.top.graph_pack`` also put ``bitpack`` behind the packing, 8 / ``weight_bits``
+    weights to a byte along the input channels of a block, for a VTA whose WGT has that width. Here weights
+    stay one to a byte, since programs are generated for WGT of 8 bits alone, as TVM's were: so results and
+    shapes are those of 8 bits.
     ``fold`` packs constants at once; without it the packing stands in the graph as operators.
 
     Returns a new module. ValueError for a factor that is not positive, for other ``weight_bits`` than 1, 2, 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -123,18 +124,29 @@ def lift_kernels(
             members = [binding, *absorb(bindings, start, taken)]
             taken.update(member.var for member in members)
             groups.append(Group(members, f"{binding.var.name}_kernel"))
-    return lift_groups(mod, groups, tensors_last=tensors_last)
+    return lift_groups(mod, groups, function_of=kernel_function(tensors_last=tensors_last))
+
+
+FunctionOf = Callable[[Sequence[relax.VarBinding]], tuple[relax.Function, list[relax.Expr]]]
+"""The private function that computes some bindings, and the arguments that ``main`` gives it."""
+
+
+def kernel_function(*, tensors_last: bool = False) -> FunctionOf:
+    """Functions whose parameters are tensors, and constants of more than one element.
+
+    They are in the order in which they are first used, but with ``tensors_last`` all tensors but the first
+    come after the constants; scalar constants stay inside. A tensor that the first binding reads and others
+    too is two parameters.
+    """
+    return partial(_kernel, tensors_last=tensors_last)
 
 
 def lift_groups(
-    mod: tvm.IRModule, groups: Sequence[Group], *, tensors_last: bool = False
+    mod: tvm.IRModule, groups: Sequence[Group], *, function_of: FunctionOf
 ) -> tuple[tvm.IRModule, dict[str, Lifted]]:
     """Move each group of bindings of ``main`` to a private function; other functions stay as they are.
 
-    Returns the module and what was lifted, by the first binding of each group. Parameters of a function are
-    its tensors and its constants of more than one element, in the order in which they are first used, but
-    with ``tensors_last`` all tensors but the first come after the constants; scalar constants stay inside. A
-    tensor that the first binding reads and others too is two parameters.
+    Returns the module and what was lifted, by the first binding of each group.
     """
     main = mod["main"]
     last = {group.bindings[-1].var: group for group in groups}
@@ -150,7 +162,7 @@ def lift_groups(
             for binding in bindings_of(main):
                 if binding.var in last:
                     group = last[binding.var]
-                    function, arguments = _kernel(group.bindings, tensors_last=tensors_last)
+                    function, arguments = function_of(group.bindings)
                     if group.attributes:
                         function = function.with_attrs(dict(group.attributes))
                     variable = builder.add_func(function, group.name)
@@ -167,7 +179,7 @@ def lift_groups(
 def _kernel(
     group: Sequence[relax.VarBinding], *, tensors_last: bool
 ) -> tuple[relax.Function, list[relax.Expr]]:
-    """The private function that computes a group, and the arguments that ``main`` gives it."""
+    """A :data:`FunctionOf`."""
     inside = {member.var for member in group}
     # What the first binding reads is its own, though others may read the same.
     own, others = (

@@ -9,8 +9,8 @@ import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
-from bench.passes.lift_kernels import bindings_of, following_chain
-from bench.passes.packing import function_attributes
+from bench.passes.lift_kernels import Group as Members
+from bench.passes.lift_kernels import bindings_of, following_chain, lift_groups
 
 Group = Callable[[relax.VarBinding, Sequence[relax.VarBinding]], int]
 """How many bindings one kernel computes, given the first of them and the chain of only readers behind it;
@@ -24,38 +24,17 @@ def lift_operators(mod: tvm.IRModule, group: Group) -> tuple[tvm.IRModule, tuple
     parameters are all tensors that the operators read, constants too, each constant with as many dimensions
     as the result and at least one.
     """
-    main = mod["main"]
-    bindings = bindings_of(main)
-    builder = relax.BlockBuilder()
-    new: dict[relax.Var, relax.Expr] = {}
+    bindings = bindings_of(mod["main"])
+    groups: list[Members] = []
     inside: set[relax.Var] = set()
-    names: list[str] = []
-    kept: dict[str, relax.GlobalVar] = {}
-    for variable, function in mod.functions_items():
-        if variable.name_hint != "main":
-            kept[variable.name_hint] = builder.add_func(function, variable.name_hint)
-    parameters = [relax.Var(parameter.name, parameter.ty) for parameter in main.params]
-    new.update(zip(main.params, parameters, strict=True))
-    with builder.function("main", parameters, attrs=function_attributes(main)):
-        with builder.dataflow():
-            for start, binding in enumerate(bindings):
-                if binding.var in inside:
-                    continue
-                count = _count(binding, bindings, start, group)
-                if not count:
-                    value = _renamed(binding.value, new, kept)
-                    new[binding.var] = builder.emit(value, binding.var.name)
-                    continue
-                members = [binding, *following_chain(bindings, start)[: count - 1]]
-                inside.update(member.var for member in members)
-                function, arguments = _function(members)
-                variable = builder.add_func(function, f"{binding.var.name}_kernel")
-                names.append(variable.name_hint)
-                call = relax.Call(variable, [_renamed(argument, new, kept) for argument in arguments])
-                new[members[-1].var] = builder.emit(call, members[-1].var.name)
-            output = builder.emit_output(_renamed(main.body.body, new, kept), "output")
-        builder.emit_func_output(output)
-    return builder.finalize(), tuple(dict.fromkeys(names))
+    for start, binding in enumerate(bindings):
+        count = 0 if binding.var in inside else _count(binding, bindings, start, group)
+        if count:
+            members = [binding, *following_chain(bindings, start)[: count - 1]]
+            inside.update(member.var for member in members)
+            groups.append(Members(members, f"{binding.var.name}_kernel"))
+    lifted, kernels = lift_groups(mod, groups, function_of=_function)
+    return lifted, tuple(dict.fromkeys(kernel.kernel for kernel in kernels.values()))
 
 
 def _count(binding: relax.VarBinding, bindings: Sequence[relax.VarBinding], start: int, group: Group) -> int:
@@ -108,21 +87,3 @@ def full_rank(operand: relax.Expr, rank: int) -> relax.Expr:
     array = operand.value.numpy()
     shape = (1,) * (rank - array.ndim) + array.shape
     return relax.const(np.ascontiguousarray(array.reshape(shape)), str(array.dtype))
-
-
-def _renamed(
-    expression: relax.Expr, new: dict[relax.Var, relax.Expr], kept: dict[str, relax.GlobalVar]
-) -> relax.Expr:
-    if isinstance(expression, relax.Var):
-        return new[expression]
-    if isinstance(expression, relax.Tuple):
-        return relax.Tuple([_renamed(field, new, kept) for field in expression.fields])
-    if isinstance(expression, relax.TupleGetItem):
-        return relax.TupleGetItem(_renamed(expression.tuple_value, new, kept), expression.index)
-    if isinstance(expression, relax.Call):
-        operator = expression.op
-        if isinstance(operator, relax.GlobalVar):
-            operator = kept[operator.name_hint]
-        arguments = [_renamed(argument, new, kept) for argument in expression.args]
-        return relax.Call(operator, arguments, expression.attrs, expression.ty_args)
-    return expression

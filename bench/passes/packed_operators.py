@@ -27,18 +27,22 @@ def keep_packed(packer: GraphPacker, var: relax.Var, call: relax.Call) -> Packed
     return handler(packer, var, call, attributes_of(call)) if handler else None
 
 
-def _max_pool2d(
+def pool2d(
     packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict[str, Any]
 ) -> Packed | None:
+    """A pooling: the same on every channel, so a matter of the layout's name alone."""
     data = packer.form(call.args[0])
     if data is None or attributes["layout"] != data.axes or not _whole(data, "HW"):
         return None
-    names = ("pool_size", "strides", "padding", "dilation", "ceil_mode")
+    names = ("pool_size", "strides", "padding", "dilation", "ceil_mode", "count_include_pad")
     layout = data.layout.text
-    pooled = relax.op.nn.max_pool2d(
+    pooled = _POOLS[call.op.name](
         packer.values(data), **{name: attributes[name] for name in names}, layout=layout, out_layout=layout
     )
     return replace(data, var=packer.stored(var.name, pooled, data.dtype), shape=tensor_shape(var))
+
+
+_POOLS = {"relax.nn.avg_pool2d": relax.op.nn.avg_pool2d, "relax.nn.max_pool2d": relax.op.nn.max_pool2d}
 
 
 def _resize2d(
@@ -59,7 +63,8 @@ def _resize2d(
     return Packed(tensor, data.layout, data.axes, tensor_shape(var))
 
 
-def _pad(packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict[str, Any]) -> Packed | None:
+def pad(packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict[str, Any]) -> Packed | None:
+    """A padding with any value, of axes that are neither split nor padded."""
     data = _form(packer, call.args[0])
     if data is None:
         return None
@@ -72,7 +77,7 @@ def _pad(packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict
         width for axis, size in data.layout.dimensions for width in (padded[axis] if size is None else (0, 0))
     ]
     result = relax.op.nn.pad(data.var, packed, pad_value=attributes["pad_value"])
-    return Packed(packer.emit(var.name, result), data.layout, data.axes, tensor_shape(var))
+    return replace(data, var=packer.emit(var.name, result), shape=tensor_shape(var))
 
 
 def _sum(packer: GraphPacker, var: relax.Var, call: relax.Call, attributes: dict[str, Any]) -> Packed | None:
@@ -134,9 +139,9 @@ def _whole(data: Packed, axes: str, *, split: bool = False) -> bool:
 
 
 _HANDLERS: dict[str, Handler] = {
-    "relax.nn.max_pool2d": _max_pool2d,
+    "relax.nn.max_pool2d": pool2d,
     "relax.image.resize2d": _resize2d,
-    "relax.nn.pad": _pad,
+    "relax.nn.pad": pad,
     "relax.sum": _sum,
     "relax.concat": _concat,
 }

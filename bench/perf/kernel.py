@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import tvm
@@ -41,7 +40,8 @@ def graph_of(layer: NamedLayer, target: str) -> tvm.IRModule:
     That is >> 8, + bias, clip to 0..127 and a cast, as in the layers of VTA's own benchmark.
     """
     shapes = layer.shapes
-    weight: Any = relax.const(random_of(shapes.weight, layer.weight, 1))
+    values = random_of(shapes.weight, layer.weight, 1)
+    weight: relax.Expr = relax.const(values.T.copy() if len(shapes.data) == 2 else values)
     data = relax.Var("data", relax.TensorType(shapes.data, HELD.get(layer.data, layer.data)))
     builder = relax.BlockBuilder()
     with builder.function("main", [data]):
@@ -58,10 +58,7 @@ def graph_of(layer: NamedLayer, target: str) -> tvm.IRModule:
 
 def _product(data: relax.Expr, weight: relax.Expr, shapes: LayerShapes) -> relax.Expr:
     if len(shapes.data) == 2:
-        turned = relax.op.permute_dims(weight) if not isinstance(weight, GenericConst) else None
-        return relax.op.matmul(
-            data, relax.const(weight.value.numpy().T.copy()) if turned is None else turned, out_dtype="int32"
-        )
+        return relax.op.matmul(data, weight, out_dtype="int32")
     return relax.op.nn.conv2d(
         data,
         weight,

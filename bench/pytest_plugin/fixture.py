@@ -98,11 +98,11 @@ class Bitexact:
         """
         __tracebackhide__ = True
         from bench.trace import Trace
-        from bench.verification.verify import DEVICES, verify
+        from bench.verification.verify import verify
 
         target = target or self.target
-        if device is None and self.device not in DEVICES:
-            pytest.skip(f"kernels are verified on {', '.join(DEVICES)}; --bitexact-device is {self.device}")
+        if device is None and self.device == "host":
+            pytest.skip("--bitexact-device is host, which executes no machine code of a kernel")
         device = device or self._device_for(target)
         drawn = self._next_seed(seed)
         options.setdefault("name", self._item.name)

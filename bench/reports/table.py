@@ -14,6 +14,7 @@ from bench.compare.verdict import LayerVerdict, Verdict
 
 LISTED_PRODUCTS = 8
 LISTED_FINDINGS = 5
+LISTED_NAMES = 3
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
@@ -74,6 +75,24 @@ def layer_table(verdict: Verdict) -> str:
         f"{table}\nall convolutions: {packets:,} packets for {vrmpy:,} vrmpy, "
         f"{packets_per_count(convolutions):.3f} per vrmpy"
     )
+
+
+def host_table(verdict: Verdict) -> str:
+    """What the host computes of a transformed graph: one row for each operator and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in verdict.on_host:
+        groups.setdefault((each.why, each.operator), []).append(each.name)
+    rows = [
+        [operator, str(len(names)), _listed(names), why] for (why, operator), names in sorted(groups.items())
+    ]
+    headers = ["on the host", "count", "tensors", "why"]
+    return tabulate(rows, headers=headers, colalign=["left", "right", "left", "left"], disable_numparse=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names."""
+    more = ["…"] if len(names) > LISTED_NAMES else []
+    return ", ".join([*names[:LISTED_NAMES], *more])
 
 
 def packets_per_count(layers: Sequence[LayerVerdict]) -> float:

@@ -19,6 +19,7 @@ def summary(program: Program) -> dict[str, Any]:
         "instructions": found.instructions,
         "micro-ops": found.uops,
         "bytes": found.nbytes,
+        "image": program.dram is not None,
         "tensors": [
             {
                 "tensor": each.name,
@@ -72,7 +73,8 @@ def text_of(program: Program, *, instructions: bool) -> str:
     cycles = found["cycles"]
     parts = [
         f"VTA {found['configuration']}: {found['instructions']:,} instructions, "
-        f"{found['micro-ops']:,} micro-ops, {found['bytes']:,} bytes between DRAM and SRAM",
+        f"{found['micro-ops']:,} micro-ops, {found['bytes']:,} bytes between DRAM and SRAM"
+        + (", with its DRAM image" if found["image"] else ""),
         _table(found["tensors"]),
         _table(
             [

@@ -15,10 +15,9 @@ from bench.compare.causes import kernel_causes
 from bench.compare.mismatch import find_array_mismatch
 from bench.compare.smallest import SmallestOperands, shrink
 from bench.compare.verdict import LayerVerdict, Verdict
-from bench.devices import counters
+from bench.devices import counters, names
 from bench.devices.failure import DeviceFailure
 from bench.devices.kernel_process import KernelProcess
-from bench.devices.names import check_target
 from bench.flows.flow import Flow, flow_for
 from bench.lowering import BuildError
 from bench.trace import Trace
@@ -28,7 +27,6 @@ from bench.verification.reference import Reference, reference_of
 from bench.verification.shapes import DEFAULT_EXAMPLES, kernel_of_shape, verify_shapes
 from simulators.report import Report
 
-DEVICES = ("sim", "cuda")
 KERNEL = "kernel"
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "tensorcore": ("wmma.mma", "mma"),
@@ -54,7 +52,7 @@ def verify(
     timeout: float = DEFAULT_TIMEOUT,
     trace: Trace | None = None,
 ) -> Verdict:
-    """Compile a kernel for ``target``, run it on ``device`` (sim, cuda), and compare it with a reference.
+    """Compile a kernel for ``target``, run it on ``device``, and compare it with a reference.
 
     ``kernel`` is a scheduled PrimFunc, an IRModule with one, an s_tir Schedule, a VTA program, or a function
     that schedules ``block``; its last parameter is the result. ``reference`` is a NumPy function of the
@@ -116,9 +114,9 @@ def _verify_one(
 ) -> Verdict:
     """Verify one kernel: see :func:`verify`."""
     flow = flow_for(target)
-    if device not in DEVICES:
-        raise ValueError(f"unknown device {device!r} for verify: one of {', '.join(DEVICES)}")
-    check_target(device, target)
+    if names.check(device) == "host":
+        raise ValueError("the device host executes no machine code of a kernel; all others do")
+    names.check_target(device, target)
     if instruction is not None and instruction not in INSTRUCTIONS[target]:
         valid = ", ".join(INSTRUCTIONS[target])
         raise ValueError(f"unknown instruction {instruction!r} of {target}: one of {valid}")
@@ -144,8 +142,8 @@ def _verify_one(
             if verdict.mismatch and explain:
                 verdict.smallest = _smallest(taken, operands, process, expected_of)
         if verdict.mismatch and explain:
-            names = [spec.name for spec in taken.inputs]
-            verdict.causes = kernel_causes(expected_of, names, operands, output, trace.expected)
+            inputs_by_name = [spec.name for spec in taken.inputs]
+            verdict.causes = kernel_causes(expected_of, inputs_by_name, operands, output, trace.expected)
     except BuildError as error:
         verdict.verdict, verdict.reason = "build-error", str(error)
     except DeviceFailure as failure:

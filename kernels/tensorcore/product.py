@@ -121,8 +121,16 @@ def finished(  # type: ignore[no-untyped-def]
 
 
 def described(buffers: list[te.Tensor], problem: Problem) -> tirx.PrimFunc:
-    """Make the function of a description, with the attributes that its schedule needs."""
+    """Make the function of a description, with the attributes that its schedule needs.
+
+    Raises ValueError for an epilogue that makes the same of every sum: TVM then reads none.
+    """
     function = te.create_prim_func(buffers)
+    if problem.fused:
+        schedule = Schedule(function)
+        reads = [read.source.name for read in schedule.get(schedule.get_sblock("out")).reads]
+        if "product" not in reads:
+            raise ValueError("what follows the layer makes the same of every sum, and does not read it")
     attributes = {TILE: str(problem.tile), DTYPE: problem.dtype, WEIGHT_DTYPE: problem.weight_dtype}
     if problem.fused:
         attributes[OUT_DTYPE] = problem.out_dtype

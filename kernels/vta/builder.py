@@ -6,6 +6,7 @@ elements move and what is computed with them.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from kernels.vta.dependencies import Access, access_of, with_tokens
 from simulators.vta.config import DRAM_PAGE_BYTES, UOP_BYTES, Config
@@ -28,6 +29,17 @@ Loop = tuple[int, int, int, int]
 """One loop of a GEMM or ALU instruction: count, and what each turn adds to dst, src and wgt."""
 
 ONCE: Loop = (1, 0, 0, 0)
+
+
+class Transfer(NamedTuple):
+    """One LOAD or STORE, in elements; dram counts from the tensor's first. pads: top, bottom, left, right."""
+
+    sram: int
+    dram: int
+    rows: int
+    columns: int
+    pitch: int
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def loop(count: int, dst: int = 0, src: int = 0, wgt: int = 0) -> Loop:
@@ -79,96 +91,50 @@ class Builder:
 
     # Instructions ---------------------------------------------------------------------------------
 
-    def load(
-        self,
-        memory: Memory,
-        source: Buffer | None,
-        *,
-        sram: int,
-        element: int,
-        rows: int,
-        columns: int,
-        pitch: int,
-        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-    ) -> None:
-        """LOAD rows x columns elements from element `element` of a tensor; pads top, bottom, left, right.
+    def load(self, memory: Memory, source: Buffer | None, moved: Transfer) -> None:
+        """LOAD from a tensor; None is the table of micro-ops, whose place is known when all is there."""
+        self._transfer(Load, memory, source, moved)
 
-        The source None is the table of micro-ops, which has its place only when the program is finished.
-        """
+    def store(self, target: Buffer, moved: Transfer) -> None:
+        """STORE the low bytes of accumulators to a tensor."""
+        self._transfer(Store, Memory.OUT, target, moved)
+
+    def _transfer(
+        self, kind: type[Load | Store], memory: Memory, tensor: Buffer | None, moved: Transfer
+    ) -> None:
         nbytes, counter = {
             Memory.UOP: (UOP_BYTES, "uop_load_nbytes"),
             Memory.WGT: (self.config.wgt_bytes, "wgt_load_nbytes"),
             Memory.INP: (self.config.inp_bytes, "inp_load_nbytes"),
             Memory.ACC: (self.config.acc_bytes, "acc_load_nbytes"),
             Memory.ACC_8BIT: (self.config.inp_bytes, "acc_load_nbytes"),
+            Memory.OUT: (self.config.inp_bytes, "out_store_nbytes"),
         }[memory]
-        self._counters[counter] += rows * columns * nbytes
+        self._counters[counter] += moved.rows * moved.columns * nbytes
+        top, bottom, left, right = moved.pads
         self._emit(
-            Load(
+            kind(
                 memory_type=memory,
-                sram_base=sram,
-                dram_base=(source.address // nbytes if source else 0) + element,
-                y_size=rows,
-                x_size=columns,
-                x_stride=pitch,
-                y_pad_0=pads[0],
-                y_pad_1=pads[1],
-                x_pad_0=pads[2],
-                x_pad_1=pads[3],
-            ),
-        )
-
-    def store(self, target: Buffer, *, sram: int, element: int, rows: int, columns: int, pitch: int) -> None:
-        """STORE rows x columns elements of OUT to element `element` of a tensor."""
-        self._counters["out_store_nbytes"] += rows * columns * self.config.inp_bytes
-        self._emit(
-            Store(
-                memory_type=Memory.OUT,
-                sram_base=sram,
-                dram_base=target.address // self.config.inp_bytes + element,
-                y_size=rows,
-                x_size=columns,
-                x_stride=pitch,
+                sram_base=moved.sram,
+                dram_base=(tensor.address // nbytes if tensor else 0) + moved.dram,
+                y_size=moved.rows,
+                x_size=moved.columns,
+                x_stride=moved.pitch,
+                y_pad_0=top,
+                y_pad_1=bottom,
+                x_pad_0=left,
+                x_pad_1=right,
             ),
         )
 
     def gemm(self, kernel: Sequence[Uop], outer: Loop = ONCE, inner: Loop = ONCE) -> None:
         """GEMM over two loops and the micro-ops of a kernel."""
-        kernel = tuple(kernel)
-        begin = self._kernel(kernel)
         self._counters["gemm_counter"] += outer[0] * inner[0] * len(kernel)
-        self._emit(
-            Gemm(
-                uop_bgn=begin,
-                uop_end=begin + len(kernel),
-                iter_out=outer[0],
-                iter_in=inner[0],
-                dst_out=outer[1],
-                dst_in=inner[1],
-                src_out=outer[2],
-                src_in=inner[2],
-                wgt_out=outer[3],
-                wgt_in=inner[3],
-            ),
-            kernel,
-        )
+        self._compute(Gemm, kernel, outer, inner, wgt_out=outer[3], wgt_in=inner[3])
 
     def clear(self, kernel: Sequence[Uop], outer: Loop = ONCE, inner: Loop = ONCE) -> None:
         """GEMM with reset: zero the accumulators that two loops and the micro-ops of a kernel reach."""
-        kernel = tuple(kernel)
-        begin = self._kernel(kernel)
-        self._emit(
-            Gemm(
-                reset=True,
-                uop_bgn=begin,
-                uop_end=begin + len(kernel),
-                iter_out=outer[0],
-                iter_in=inner[0],
-                dst_out=outer[1],
-                dst_in=inner[1],
-            ),
-            kernel,
-        )
+        self._compute(Gemm, kernel, (*outer[:2], 0, 0), (*inner[:2], 0, 0), reset=True)
 
     def alu(
         self,
@@ -180,25 +146,26 @@ class Builder:
         immediate: int | None = None,
     ) -> None:
         """ALU over two loops and the micro-ops of a kernel, with an immediate or else acc[src]."""
+        self._counters["alu_counter"] += outer[0] * inner[0] * len(kernel)
+        number, used = immediate or 0, immediate is not None
+        self._compute(Alu, kernel, outer, inner, alu_opcode=opcode, use_imm=used, imm=number)
+
+    def _compute(
+        self, kind: type[Gemm | Alu], kernel: Sequence[Uop], outer: Loop, inner: Loop, **fields: Any
+    ) -> None:
         kernel = tuple(kernel)
         begin = self._kernel(kernel)
-        self._counters["alu_counter"] += outer[0] * inner[0] * len(kernel)
-        self._emit(
-            Alu(
-                alu_opcode=opcode,
-                use_imm=immediate is not None,
-                imm=immediate or 0,
-                uop_bgn=begin,
-                uop_end=begin + len(kernel),
-                iter_out=outer[0],
-                iter_in=inner[0],
-                dst_out=outer[1],
-                dst_in=inner[1],
-                src_out=outer[2],
-                src_in=inner[2],
-            ),
-            kernel,
-        )
+        loops: dict[str, Any] = {
+            "uop_bgn": begin,
+            "uop_end": begin + len(kernel),
+            "iter_out": outer[0],
+            "iter_in": inner[0],
+            "dst_out": outer[1],
+            "dst_in": inner[1],
+            "src_out": outer[2],
+            "src_in": inner[2],
+        }
+        self._emit(kind(**loops, **fields), kernel)
 
     def _kernel(self, kernel: tuple[Uop, ...]) -> int:
         """Return where in the UOP memory a kernel begins, after loading it where it is not there.
@@ -214,15 +181,8 @@ class Builder:
             if self._used + len(kernel) > self.config.uop_depth:
                 self._resident.clear()
                 self._used = 0
-            self.load(
-                Memory.UOP,
-                None,
-                sram=self._used,
-                element=self._places[kernel],
-                rows=1,
-                columns=len(kernel),
-                pitch=len(kernel),
-            )
+            moved = Transfer(self._used, self._places[kernel], 1, len(kernel), len(kernel))
+            self.load(Memory.UOP, None, moved)
             self._resident[kernel] = self._used
             self._used += len(kernel)
         return self._resident[kernel]

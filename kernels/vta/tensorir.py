@@ -3,7 +3,8 @@
 The arguments are data, weight, the epilogue's tensors, out.
 
 TVM tells LLVM that int32 sums and products never overflow, and LLVM makes use of it: (x + 32767 + y) max 0
-came out wrong here. VTA wraps, so the epilogue adds and multiplies in int64 and keeps the low half.
+came out wrong here. VTA wraps, so the epilogue adds and multiplies in int64 and keeps the low half, by a
+mask: TVM takes a cast to lose nothing, and would drop the clip of max(x, 0) + 1 at -127.
 """
 
 from collections.abc import Sequence
@@ -255,12 +256,17 @@ def _operation(opcode: AluOpcode, value: tirx.Expr, operand: tirx.Expr) -> tirx.
     """Write one ALU operation on int32; sums and products wrap."""
     match opcode:
         case AluOpcode.ADD:
-            return (value.astype("int64") + operand.astype("int64")).astype("int32")
+            return _low_half(value.astype("int64") + operand.astype("int64"))
         case AluOpcode.MUL:
-            return (value.astype("int64") * operand.astype("int64")).astype("int32")
+            return _low_half(value.astype("int64") * operand.astype("int64"))
         case AluOpcode.MIN:
             return te.min(value, operand)
         case AluOpcode.MAX:
             return te.max(value, operand)
         case _:
             return value >> operand
+
+
+def _low_half(value: tirx.Expr) -> tirx.Expr:
+    """The low 32 bits of an int64, by neither a cast from int64 nor one of int32 to uint32."""
+    return tirx.reinterpret("int32", (value & tirx.const(2**32 - 1, "int64")).astype("uint32"))

@@ -20,13 +20,13 @@ def opcodes(profile: Profile) -> range:
     return range(7 if profile.more_opcodes == "move-multiply" else 5)
 
 
-def _shift(x: np.ndarray, y: Operand) -> np.ndarray:
+def _shift(x: np.ndarray, y: Operand, place: np.ndarray | None = None) -> np.ndarray:
     """Arithmetic shift right by y, or left by -y; beyond the width what the shifted-out bits leave behind."""
     bits = 8 * x.itemsize
     unsigned = np.dtype(f"uint{bits}")
     if isinstance(y, int):
         if y >= 0:
-            return x >> min(y, bits - 1)
+            return np.right_shift(x, min(y, bits - 1), out=place)
         if y <= -bits:
             return np.zeros_like(x)
         return (np.ascontiguousarray(x).view(unsigned) << unsigned.type(-y)).view(x.dtype)
@@ -71,20 +71,30 @@ def _same_type(x: np.ndarray, y: Operand) -> np.ndarray:
     return y if isinstance(y, np.ndarray) else x.dtype.type(y)
 
 
-def operate(
-    profile: Profile, opcode: int, x: np.ndarray, y: Operand, immediate: int
+def operate(  # noqa: PLR0917 - an instruction's own
+    profile: Profile,
+    opcode: int,
+    x: np.ndarray,
+    y: Operand,
+    immediate: int,
+    place: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str, int]:
     """Return op(x, y) on one backend, and for how many lanes which behaviour differs from fsim's.
+
+    The result may be in `place`, an array like x.
 
     A shift by as many bits as the accumulator has, or more, differs even on fsim: compilers disagree on it.
     """
     lanes, bits = x.size, 8 * x.itemsize
     if opcode in _SIMPLE:
-        return _SIMPLE[opcode](x, _same_type(x, y)), "", 0
+        return _SIMPLE[opcode](x, _same_type(x, y), out=place), "", 0
     if opcode == AluOpcode.SHR:
         by = distance(profile, y, immediate)
-        odd = (np.abs(np.asarray(y, np.int64)) >= bits) | (np.asarray(by) != y)
-        return _shift(x, by), "shift", int(np.count_nonzero(np.broadcast_to(odd, x.shape)))
+        if isinstance(y, int):
+            differs = lanes if abs(y) >= bits or by != y else 0
+            return _shift(x, by, place), "shift", differs
+        odd = (np.abs(y.astype(np.int64)) >= bits) | (by != y)
+        return _shift(x, by), "shift", int(np.count_nonzero(odd))
     if opcode == AluOpcode.MUL:
         differs = 0 if profile.opcode_4 == "multiply" else lanes
         return _fourth(profile, x, y), "opcode_4", differs

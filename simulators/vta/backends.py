@@ -63,7 +63,7 @@ class Backends:
             except ValueError as error:
                 self._machines[name] = str(error)
 
-    def run(self, program: Program, arrays: Mapping[str, np.ndarray]) -> Comparison:
+    def run(self, program: Program, arrays: Mapping[str, np.ndarray] | None = None) -> Comparison:
         """Run a program on each; ValueError as for `Program.run`."""
         backends = {
             name: Backend({}, None, refused=machine)

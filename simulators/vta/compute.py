@@ -60,7 +60,7 @@ def pieces(operands: Operands, iter_out: int, iter_in: int) -> Iterator[tuple[Op
 def span(indices: np.ndarray) -> np.ndarray | slice:
     """Give the indices as a slice where they count up by one: a slice is used without a copy."""
     first = int(indices.flat[0])
-    if indices.ndim == 1 and np.array_equal(indices, np.arange(first, first + indices.size)):
+    if indices.ndim == 1 and (indices[1:] - indices[:-1] == 1).all():
         return slice(first, first + indices.size)
     return indices
 
@@ -113,7 +113,7 @@ def plan_gemm(dst: Operand, src: Operand, wgt: Operand, iter_out: int, iter_in: 
             factors = (by_dst, by_src, by_wgt)
             flat = [(steps[:, None] * by + base).ravel() for by, base in zip(factors, flat, strict=True)]
     products = _products(flat, pixel_dst, pixel_src)
-    if all(np.unique(each.dst).size == each.dst.size for each in products):
+    if all(_distinct(each.dst.reshape(-1)) for each in products):
         return products
     everything = [operand.indices(iter_out, iter_in) for operand in (dst, src, wgt)]
     return _products(everything, np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -199,7 +199,9 @@ def plan_alu(dst: Operand, src: Operand | None, iter_out: int, iter_in: int) -> 
     """Turn the iterations into steps with the result of one after the other; src None: an immediate."""
     targets = dst.indices(iter_out, iter_in)
     sources = None if src is None else src.indices(iter_out, iter_in)
-    if sources is None or not np.isin(sources, targets).any():
+    if sources is None or not _share(targets, sources):
+        if _distinct(targets):
+            return [Step(span(targets), None if sources is None else span(sources))]
         # Only iterations on the same dst depend on one another: the nth of each goes to the nth step.
         ranks = _occurrence(targets)
         picks = np.split(np.argsort(ranks, kind="stable"), np.cumsum(np.bincount(ranks))[:-1])
@@ -207,6 +209,18 @@ def plan_alu(dst: Operand, src: Operand | None, iter_out: int, iter_in: int) -> 
         bounds = _hazards(targets, sources)
         picks = [np.arange(begin, end) for begin, end in pairwise(bounds)]
     return [Step(span(targets[pick]), None if sources is None else span(sources[pick])) for pick in picks]
+
+
+def _distinct(values: np.ndarray) -> bool:
+    """Whether no index stands twice."""
+    return int(np.bincount(values).max()) < 2
+
+
+def _share(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether an index stands in both."""
+    marked = np.zeros(max(some.max(), others.max()) + 1, np.bool_)
+    marked[some] = True
+    return bool(marked[others].any())
 
 
 def _occurrence(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from simulators.vta import kernel, memory
 from simulators.vta.config import Config
-from simulators.vta.hazards import Accesses, Span, Touched
+from simulators.vta.hazards import Accesses, Rows, Span, Touched
 from simulators.vta.isa import Alu, Gemm, Instruction, Load, Store
 from simulators.vta.kernel import Kernel, kernel_of
 from simulators.vta.memory import COUNTERS, Sram, Transfer
@@ -189,7 +189,7 @@ class Execution:
             self._note(self.undefined, name, index, count)
             self.sram.defined[name][span.key] = True
 
-    def _touch(self, name: str, engine: int, writes: bool, index: int, span: Span) -> None:
+    def _touch(self, name: str, engine: int, writes: bool, index: int, span: Span | Rows) -> None:
         key = (name, engine, writes)
         if key not in self.accesses:
             self.accesses[key] = Touched()

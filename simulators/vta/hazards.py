@@ -41,6 +41,20 @@ class Span(NamedTuple):
         return slice(self.low, self.high) if self.starts is None else self.starts
 
 
+class Rows(NamedTuple):
+    """As `Span`, a set of bytes: [start, start + width), the starts `pitch` apart."""
+
+    low: int
+    high: int
+    pitch: int
+    width: int
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each row begins: rarely asked for, since few extents meet."""
+        return np.arange(self.low, self.high - self.width + 1, self.pitch)
+
+
 def span_of(touched: np.ndarray) -> Span:
     """Give the set of the elements that are marked, bool[depth]; there is at least one."""
     found = np.flatnonzero(touched)
@@ -48,15 +62,16 @@ def span_of(touched: np.ndarray) -> Span:
     return Span(low, high) if high - low == found.size else Span(low, high, found)
 
 
-def overlap(first: Span, second: Span) -> bool:
+def overlap(first: Span | Rows, second: Span | Rows) -> bool:
     """Whether two sets have an element in common."""
     if first.low >= second.high or second.low >= first.high:
         return False
-    if first.starts is None and second.starts is None:
+    starts = first.starts, second.starts
+    if starts[0] is None and starts[1] is None:
         return True
     ours, theirs = (
-        (np.array([each.low]), each.high - each.low) if each.starts is None else (each.starts, each.width)
-        for each in (first, second)
+        (np.array([each.low]), each.high - each.low) if begins is None else (begins, each.width)
+        for each, begins in zip((first, second), starts, strict=True)
     )
     # The first of ours that ends behind the start of each of theirs: they meet if it begins before their end.
     place = np.searchsorted(ours[0] + ours[1], theirs[0], side="right")
@@ -69,9 +84,9 @@ class Touched:
     """What one engine reads, or writes, of one memory: stream indices and sets, in the engine's order."""
 
     index: list[int] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
+    spans: list[Span | Rows] = field(default_factory=list)
 
-    def add(self, index: int, span: Span) -> None:
+    def add(self, index: int, span: Span | Rows) -> None:
         """Note one access."""
         self.index.append(index)
         self.spans.append(span)

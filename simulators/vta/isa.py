@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class AluOpcode(IntEnum):
     MUL = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Instruction:
     """The dependency flags, which every instruction has: neighbours in the order load, compute, store."""
 
@@ -57,7 +57,7 @@ class _Instruction:
     push_next: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Transfer(_Instruction):
     memory_type: int
     sram_base: int
@@ -71,17 +71,17 @@ class _Transfer(_Instruction):
     x_pad_1: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Load(_Transfer):
     """DRAM to an SRAM, two-dimensional, with zeros around it; bases, sizes and strides in elements."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Store(_Transfer):
     """OUT to DRAM, two-dimensional; the pad fields exist and must be zero."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Compute(_Instruction):
     reset: bool = False
     uop_bgn: int
@@ -94,7 +94,7 @@ class _Compute(_Instruction):
     src_in: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Gemm(_Compute):
     """acc[dst] += inp[src] · wgt[wgt]ᵀ over micro-ops and two loops; with reset, acc[dst] = 0."""
 
@@ -102,7 +102,7 @@ class Gemm(_Compute):
     wgt_in: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Alu(_Compute):
     """acc[dst] = op(acc[dst], imm or acc[src]) over micro-ops and two loops; `reset` has no effect."""
 
@@ -111,12 +111,12 @@ class Alu(_Compute):
     imm: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Finish(_Instruction):
     """The end of a program."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Illegal(_Instruction):
     """A word whose opcode no instruction has; decode keeps it, so that a machine can report it."""
 
@@ -256,30 +256,60 @@ def decode(words: np.ndarray, config: Config = PYNQ) -> list[Instruction]:
     checked_words(words)
     opcodes = (words[:, 0] & np.uint64(7)).astype(np.int64)
     decoded: list[Instruction | None] = [None] * len(words)
-    for opcode in np.unique(opcodes).tolist():
+    for opcode in sorted(set(opcodes.tolist())):
         places = np.flatnonzero(opcodes == opcode)
-        layout = _layout(opcode, config)
-        columns = [_column(words[places], each) for each in layout[1:]]
-        names = [each.name for each in layout[1:]]
+        table = _table(opcode, config)
+        flags, numbers = table.read(words[places])
         build = _CLASSES.get(opcode)
-        rows: Iterable[tuple] = zip(*columns, strict=True)
-        for place, row in zip(places.tolist(), rows, strict=True):
-            keys = dict(zip(names, row, strict=True))
+        for place, bools, row in zip(places.tolist(), flags, numbers, strict=True):
+            keys: dict[str, Any] = dict(zip(table.names, bools + row, strict=True))
             if build is None:
                 low, high = words[place].tolist()
                 decoded[place] = Illegal(opcode=opcode, words=(low, high), **keys)
             else:
-                decoded[place] = build(**keys)
+                decoded[place] = _made(build, keys)
     return [each for each in decoded if each is not None]
 
 
-def _column(words: np.ndarray, each: _Field) -> list:
-    """One field of many instructions."""
-    column = words[:, each.word] >> np.uint64(each.shift) & np.uint64((1 << each.width) - 1)
-    if each.name in _BOOLEANS:
-        return column.astype(bool).tolist()
-    values = column.astype(np.int64)
-    return (values - (values >> each.width - 1 << each.width) if each.signed else values).tolist()
+def _made(build: type, keys: dict[str, Any]) -> Instruction:
+    """An instruction with all of its fields.
+
+    The initialiser of a frozen dataclass sets them one by one, which takes most of the time of decoding.
+    """
+    instruction: Instruction = object.__new__(build)
+    instruction.__dict__.update(keys)
+    return instruction
+
+
+class _Table(NamedTuple):
+    """The fields of an opcode's instructions: `flags` of them, which are true or false, before numbers."""
+
+    names: tuple[str, ...]
+    flags: int
+    words: np.ndarray
+    shifts: np.ndarray
+    masks: np.ndarray
+    signs: np.ndarray
+
+    def read(self, words: np.ndarray) -> tuple[list[list[bool]], list[list[int]]]:
+        """Read all fields of uint64[n, 2] at once: those that are true or false, and the numbers."""
+        fields = (words[:, self.words] >> self.shifts & self.masks).astype(np.int64)
+        fields -= (fields & self.signs) << 1
+        return (fields[:, : self.flags] != 0).tolist(), fields[:, self.flags :].tolist()
+
+
+@lru_cache(maxsize=64)
+def _table(opcode: int, config: Config) -> _Table:
+    fields = sorted(_layout(opcode, config)[1:], key=lambda each: each.name not in _BOOLEANS)
+    return _Table(
+        names=tuple(each.name for each in fields),
+        flags=sum(each.name in _BOOLEANS for each in fields),
+        words=np.array([each.word for each in fields]),
+        shifts=np.array([each.shift for each in fields], np.uint64),
+        masks=np.array([(1 << each.width) - 1 for each in fields], np.uint64),
+        # The highest bit of a number with a sign, whose weight is negative.
+        signs=np.array([1 << each.width - 1 if each.signed else 0 for each in fields], np.int64),
+    )
 
 
 def _uop_shifts(config: Config) -> tuple[tuple[str, int, int], ...]:

@@ -265,8 +265,13 @@ def run_alu(kernel: Kernel, instruction: Alu, sram: Sram, config: Config, profil
     for plan in kernel.plans():
         for step in plan:
             operand = immediate if instruction.use_imm else acc[step.src]
-            value = acc[step.src if kernel.moved else step.dst]
-            acc[step.dst], behaviour, lanes = alu.operate(profile, opcode, value, operand, immediate)
+            here = acc[step.dst]
+            value = acc[step.src] if kernel.moved else here
+            # A slice is a view, and is changed in place.
+            place = here if isinstance(step.dst, slice) else None
+            result, behaviour, lanes = alu.operate(profile, opcode, value, operand, immediate, place)
+            if result is not place:
+                acc[step.dst] = result
             if lanes:
                 counts[behaviour] += lanes
     if opcode == AluOpcode.MUL and profile.opcode_4 == "nothing":

@@ -8,11 +8,12 @@ or loses bits without a word, this one says so.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from simulators.vta.config import DRAM_PAGE_BYTES, UOP_BYTES, Config
-from simulators.vta.hazards import Span
+from simulators.vta.hazards import Rows, Span
 from simulators.vta.isa import Load, Memory, Store
 from simulators.vta.profiles import Profile
 
@@ -53,6 +54,20 @@ def _element_bytes(config: Config) -> dict[int, int]:
         Memory.OUT: config.inp_bytes,
         Memory.ACC_8BIT: config.inp_bytes,
     }
+
+
+@lru_cache(maxsize=64)
+def _depths(config: Config) -> dict[str, int]:
+    return {
+        "UOP": config.uop_depth,
+        "INP": config.inp_depth,
+        "WGT": config.wgt_depth,
+        "ACC": config.acc_depth,
+    }
+
+
+# A memory by its number, and the SRAM that it is.
+_KINDS = {int(each): (each, "ACC" if each == Memory.ACC_8BIT else each.name) for each in COUNTERS}
 
 
 @dataclass
@@ -119,14 +134,13 @@ def low_bits(values: np.ndarray, config: Config) -> np.ndarray:
     return _low(values, config.inp_width, config.inp_dtype)
 
 
-@dataclass(frozen=True, eq=False)
-class Transfer:
+class Transfer(NamedTuple):
     """A LOAD or STORE that does something: its elements in SRAM, its bytes in DRAM, its place in between."""
 
     memory: Memory
     name: str
     sram: Span
-    dram: Span | None
+    dram: Span | Rows | None
     first: int
     rows: int
     columns: int
@@ -142,7 +156,7 @@ class Transfer:
         return self.rows * self.columns * self.element
 
 
-def _bytes_in_dram(instruction: Load | Store, element: int) -> Span:
+def _bytes_in_dram(instruction: Load | Store, element: int) -> Span | Rows:
     """The bytes that a transfer reads or writes; TrapError in the first page."""
     first = instruction.dram_base * element
     pitch, width = instruction.x_stride * element, instruction.x_size * element
@@ -157,7 +171,7 @@ def _bytes_in_dram(instruction: Load | Store, element: int) -> Span:
     high = first + (rows - 1) * pitch + width
     if rows == 1 or pitch <= width:
         return Span(first, high)
-    return Span(first, high, first + pitch * np.arange(rows), width)
+    return Rows(first, high, pitch, width)
 
 
 def check_dram(transfer: Transfer, dram: np.ndarray) -> None:
@@ -172,7 +186,7 @@ def check_dram(transfer: Transfer, dram: np.ndarray) -> None:
 def _as_read(load: Load, profile: Profile) -> tuple[Load | None, str]:
     """Return the LOAD that a backend makes of one, or None for nothing, and the behaviour that changed it."""
     kind = load.memory_type
-    pads = any((load.y_pad_0, load.y_pad_1, load.x_pad_0, load.x_pad_1))
+    pads = bool(load.y_pad_0 or load.y_pad_1 or load.x_pad_0 or load.x_pad_1)
     if kind == Memory.ACC_8BIT and profile.acc_8bit == "nothing":
         return None, "acc_8bit" if load.x_size else ""
     if kind == Memory.UOP and profile.uop_load != "rows" and load.x_size and (pads or load.y_size != 1):
@@ -202,8 +216,7 @@ def plan_load(load: Load, config: Config, profile: Profile) -> Transfer | None:
         load = replace(load, dram_base=load.dram_base & (1 << MINIMUM_BIT) - 1)
     kept, behaviour = _as_read(load, profile)
     behaviour = behaviour or ("pad_value" if minimum else "")
-    kind = Memory(load.memory_type) if load.memory_type in COUNTERS else Memory.UOP
-    name = {Memory.ACC_8BIT: "ACC"}.get(kind, kind.name)
+    kind, name = _KINDS.get(load.memory_type, _KINDS[Memory.UOP])
     if kept is None:
         if not behaviour:
             return None
@@ -211,14 +224,8 @@ def plan_load(load: Load, config: Config, profile: Profile) -> Transfer | None:
     load = kept
     wide = load.x_pad_0 + load.x_size + load.x_pad_1
     high = load.y_pad_0 + load.y_size + load.y_pad_1
-    depth = {
-        "UOP": config.uop_depth,
-        "INP": config.inp_depth,
-        "WGT": config.wgt_depth,
-        "ACC": config.acc_depth,
-    }[name]
     end = load.sram_base + wide * high
-    _check_sram(load.sram_base, end, kind.name, depth, profile)
+    _check_sram(load.sram_base, end, kind.name, _depths(config)[name], profile)
     element = element_bytes(kind, config)
     return Transfer(
         memory=kind,

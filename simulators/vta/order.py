@@ -44,11 +44,10 @@ def engine_of(instruction: Instruction) -> str:
 
 def names_no_engine(instruction: Instruction) -> bool:
     """Whether a dependency flag names a neighbour that the instruction's engine has not."""
-    match engine_of(instruction):
-        case "load":
-            return instruction.pop_prev or instruction.push_prev
-        case "store":
-            return instruction.pop_next or instruction.push_next
+    if isinstance(instruction, Store):
+        return instruction.pop_next or instruction.push_next
+    if isinstance(instruction, Load) and instruction.memory_type in (Memory.INP, Memory.WGT):
+        return instruction.pop_prev or instruction.push_prev
     return False
 
 

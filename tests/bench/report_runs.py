@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from bench.compare.causes import Cause
 from bench.compare.difference import difference_of
 from bench.compare.mismatch import Mismatch, find_array_mismatch
 from bench.compare.operands import Operands
 from bench.compare.smallest import SmallestOperands
-from bench.compare.verdict import LayerVerdict, Verdict
+from bench.compare.verdict import HostOperator, LayerVerdict, Verdict
 from bench.reports.json_file import Run
 from simulators.report import Finding
 
@@ -96,6 +97,16 @@ def every_verdict() -> Run:
             layers=broken_layers(),
             fault="a-fault",
             bundle="bundles/a",
+            causes=(Cause("lanes swapped", "lanes 0 and 1", 90, 93, 4, 1),),
+            shape="8x4",
+            shapes_tried=12,
+            reruns=1,
+            server="of-2",
+            lost_server="of-1",
+            on_host=[
+                HostOperator("pad1", "relax.nn.pad", "padding"),
+                HostOperator("pad2", "relax.nn.pad", "padding"),
+            ],
         ),
         verdict(
             "mismatch",

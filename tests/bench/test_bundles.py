@@ -5,6 +5,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bench.bundle_folder import default_folder
 from bench.bundles import BundleError
 from bench.bundles.signature import signature
 from bench.cli import main
+from bench.commands.options import kept as keep_or_say
 from bench.compare.verdict import VERDICTS, Verdict
 from bench.faults import FAULTS
 from bench.trace import Trace
@@ -29,6 +31,11 @@ from tests.bench.integer_graphs import ConvCase, convolution, dense, full_range
 
 FAULT = FAULTS["vta-shift-by-one"]
 CASE = ConvCase(batch=1, inputs=3, size=4, outputs=5)
+
+
+@cache
+def the_failing_run() -> tuple[Verdict, Trace]:
+    return failing_run()
 
 
 def failing_run(**options: object) -> tuple[Verdict, Trace]:
@@ -45,7 +52,7 @@ def failing_run(**options: object) -> tuple[Verdict, Trace]:
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One bundle, which nobody changes."""
-    verdict, trace = failing_run()
+    verdict, trace = the_failing_run()
     return bundles.write(tmp_path_factory.mktemp("kept"), verdict, trace, seed=7)
 
 
@@ -57,7 +64,7 @@ def copy(kept: Path, tmp_path: Path) -> Path:
 
 class TestWhatIsKept:
     def test_everything_to_run_it_again(self, kept: Path) -> None:
-        verdict, trace = failing_run()
+        verdict, trace = the_failing_run()
         held = bundles.read(kept)
         assert (held.target, held.device, held.seed, held.fault) == ("vta", "sim", 7, FAULT.name)
         assert verdict.mismatch is not None
@@ -171,8 +178,21 @@ class TestReplay:
         path = copy / "inputs.npz"
         np.savez(path, data=np.zeros((1, 2), np.int8))
         change(copy, "inputs.npz", path.read_bytes())
-        with pytest.raises(BundleError, match="input 'data' of 'main' is int8"):
+        with pytest.raises(BundleError, match=r"inputs\.npz holds .* and the graph takes"):
             bundles.replay(copy)
+
+    def test_an_unknown_fault(self, copy: Path) -> None:
+        edit(copy, fault="gremlin")
+        with pytest.raises(BundleError, match="unknown fault 'gremlin'"):
+            bundles.replay(copy)
+
+    def test_an_exception_of_the_bench_is_a_crash(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise KeyError("n")
+
+        monkeypatch.setattr("bench.pipeline.evaluate_all", broken)
+        verdict = bundles.replay(copy)
+        assert (verdict.verdict, verdict.reason) == ("crash", "the bench raised KeyError: 'n'")
 
     def test_an_unknown_device(self, copy: Path) -> None:
         with pytest.raises(ValueError, match="unknown device 'fpga'"):
@@ -400,6 +420,7 @@ class TestCommand:
         assert "; this is exact" in printed
         assert f"numpy is {np.__version__} here; it was 1.0" in printed
 
+    @pytest.mark.slow
     def test_an_exact_run_keeps_nothing(self, tmp_path: Path) -> None:
         run = ["run", "digits", "--batch", "1", "--target", "vta", "--device", "host"]
         assert main([*run, "--bundles", str(tmp_path / "kept")]) == 0
@@ -409,11 +430,10 @@ class TestCommand:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "file").touch()
-        run = ["run", "digits", "--batch", "1", "--inject", FAULT.name, "--bundles", str(tmp_path / "file")]
-        assert main(run) == 1
-        captured = capsys.readouterr()
-        assert "the failing case could not be kept in" in captured.err
-        assert "mismatch" in captured.out
+        verdict = Verdict("w", "vta", "sim", "crash")
+        keep_or_say(tmp_path / "file", verdict, Trace(mod=dense(1, 4, 4)))
+        assert "the failing case could not be kept in" in capsys.readouterr().err
+        assert verdict.bundle is None
 
 
 def test_the_folder_of_bundles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, its exit status, and its errors of one line."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from bench.cli import main
 from bench.commands.options import Progress
+from bench.commands.run import _sizes
 from bench.tools import Tool
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ USAGE_ERRORS = {
     "one-of-two-targets": (["run", "digits", "--target", "vta,gpu"], "unknown target 'gpu': one of"),
     "device": (
         ["run", "digits", "--device", "fpga"],
-        "unknown device 'fpga': one of host, sim, cuda, rpc://HOST:PORT",
+        "unknown device 'fpga': one of host, sim, cuda, FILE.py:CLASS, rpc://HOST:PORT",
     ),
     "rpc-without-port": (["run", "digits", "--device", "rpc://there"], "unknown device 'rpc://there'"),
     "batch-0": (["run", "digits", "--batch", "0"], "'0' is not a whole number of images above 0"),
@@ -43,6 +45,19 @@ USAGE_ERRORS = {
     "command": (["walk"], "invalid choice: 'walk'"),
     "no-command": ([], "required: COMMAND"),
     "port": (["serve", "--port", "70000"], "'70000' is not a port from 0 to 65535"),
+    "port-of-a-tracker": (["tracker", "--port", "x"], "'x' is not a port from 0 to 65535"),
+    "key-without-tracker": (["serve", "--key", "board"], "--tracker and --key go together"),
+    "tracker-without-key": (["serve", "--tracker", "a:1"], "--tracker and --key go together"),
+    "tracker": (["serve", "--tracker", "farm", "--key", "a"], "'farm' is not HOST:PORT"),
+    "key": (["serve", "--tracker", "a:1", "--key", "a/b"], "'a/b' is no key: a word without blanks, colons"),
+    "served-device": (
+        ["serve", "--device", "rpc://a:1"],
+        "unknown device 'rpc://a:1': one of host, sim",
+    ),
+    "tracker-device": (["run", "digits", "--device", "tracker://a:1"], "tracker://HOST:PORT/KEY"),
+    "jobs": (["run", "digits", "--jobs", "0"], "'0' is not a whole number above 0"),
+    "workload-list": (["run", "digits", "nothing"], "unknown workload 'nothing': one of digits"),
+    "baseline": (["baseline"], "required: save|compare"),
 }
 
 
@@ -59,6 +74,20 @@ def test_a_usage_error_is_one_line_and_status_2(case: str, capsys: pytest.Captur
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("bitexact")
     assert message in captured.err
+
+
+SIZES = {
+    "one": ([["unet_small"]], {"unet_small": 32}),
+    "one-of-one-size": ([["digits"]], {"digits": 32}),
+    "some": ([["digits"], ["unet_small"], ["digits"]], {"digits": None, "unet_small": 32}),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_the_size_of_images_is_for_workloads_that_take_one(case: str) -> None:
+    """One workload that does not take it is a usage error, which its loading is."""
+    named, sizes = SIZES[case]
+    assert _sizes(argparse.Namespace(workload=named, image=32)) == sizes
 
 
 def test_a_run_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +177,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         assert name in printed
     assert set(json.loads((tmp_path / "list.json").read_text())) == {
         "workloads",
+        "sets to tune",
         "targets",
         "devices",
         "kernels",

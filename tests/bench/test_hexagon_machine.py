@@ -75,6 +75,19 @@ def test_a_simulator_that_is_too_old_is_a_missing_device() -> None:
     assert str(verdict.reason).endswith("does not run Hexagon v67, as 7.2 does: apt-get install qemu-user")
 
 
+def test_where_no_compiler_is_a_simulator_that_is_there_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that only runs artefacts has no tool chain."""
+    monkeypatch.setattr(hexagon.toolchain, "available", lambda: "no C compiler for Hexagon found")
+    monkeypatch.setattr(hexagon, "probe_elf", lambda architecture: pytest.fail("it was compiled"))
+    hexagon._why_not_running.cache_clear()
+    try:
+        assert HexagonMachine.missing() is None
+    finally:
+        hexagon._why_not_running.cache_clear()
+
+
 def operands(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return full_range(rng, (ROWS, INPUTS), "uint8"), full_range(rng, (1, INPUTS // 4, 32, 4), "int8")

@@ -51,7 +51,7 @@ def test_wrong_inputs_are_an_error() -> None:
     ("target", "device", "message"),
     [
         ("gpu", "sim", "unknown target 'gpu': one of tensorcore, hexagon, vta"),
-        ("vta", "board", "unknown device 'board': one of host, sim, cuda, rpc://HOST:PORT"),
+        ("vta", "board", "unknown device 'board': one of host, sim, cuda, FILE.py:CLASS, rpc://HOST:PORT"),
         ("vta", "rpc://nowhere", "unknown device 'rpc://nowhere'"),
         ("vta", "rpc://host:port", "unknown device 'rpc://host:port'"),
     ],

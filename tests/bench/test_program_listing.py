@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.cli import main
@@ -28,6 +29,18 @@ def test_a_program_is_explained(stored: Path, capsys: pytest.CaptureFixture[str]
     assert [each["bytes"] for each in numbers["memories"]] == [4, 48, 256, 0, 48]
     assert f"about {numbers['cycles']['all']:,} cycles" in printed
     assert numbers["problems"] == []
+
+
+def test_a_dram_image_in_the_file_is_said_to_be_there(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    arrays = {each.name: np.zeros(each.shape, each.dtype) for each in program().arguments}
+    for each in (program(), program().with_image(arrays)):
+        stored.write_bytes(each.to_bytes())
+        assert main(["list", "--program", str(stored)]) == 0
+        texts.append(capsys.readouterr().out.splitlines()[0])
+    assert texts == [texts[0], f"{texts[0]}, with its DRAM image"]
 
 
 def test_all_instructions_where_they_are_asked_for(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,10 @@ def test_a_mismatch_is_told_in_words():
     assert f"in {found.differing} of {found.elements} elements" in words
     assert "n = 0, c = 0; rows h, columns w." in words
     assert "All 20 products" in words
+    assert "lanes swapped lanes 0 and 1 90 of 93 (of 1 image) 4" in words
+    assert "8x4; 12 shapes were tried" in words
+    assert "Run again on of-2, as the server of-1 was lost" in words
+    assert "relax.nn.pad 2 padding" in words
     assert "gives 4 at [0, 0], reference 5" in words
 
 

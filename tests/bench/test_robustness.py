@@ -73,7 +73,6 @@ def test_a_file_keeps_its_mode_and_a_new_one_has_that_of_any(tmp_path: Path) -> 
 COMMANDS = {
     "run": ["run", "digits", "--target", "vta", "--json"],
     "list": ["list", "--json"],
-    "doctor": ["doctor", "--json"],
 }
 
 
@@ -83,6 +82,7 @@ def test_a_report_on_a_full_disk_is_one_line(command: str, capsys: pytest.Captur
     assert capsys.readouterr().err == f"bitexact {command}: /dev/full: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
     """A limit of 4 kB for each file stands for a full disk; LLVM meets it first, and ends the process."""
     outcome = bitexact(
@@ -147,6 +147,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_leaves_nothing(
 # ---- two runs at once ----
 
 
+@pytest.mark.slow
 def test_two_runs_in_the_same_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
     """Both write the same report, keep a bundle of the same name, and start with the same empty cache."""
     command = [

@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tvm import rpc
 
 import bench
 from bench.compare.verdict import Verdict
+from bench.devices.failure import DeviceFailure
+from bench.devices.kernel_process import KernelProcess
+from kernels.tensorcore.dense import dense_primfunc, schedule_dense
 from simulators.hvx import qemu
 from tests.bench.test_pipeline import TARGETS, graph
 
@@ -90,3 +94,37 @@ def test_a_port_that_is_taken_is_a_usage_error(server: str) -> None:
     )
     assert outcome.returncode == 2
     assert "Address already in use" in outcome.stderr
+
+
+def test_a_single_kernel_is_verified_behind_the_server(server: str) -> None:
+    block = dense_primfunc((16, 32), units=32)
+    verdict = bench.verify(schedule_dense(block), block, "tensorcore", server, instruction="wmma.mma")
+    assert (verdict.verdict, verdict.device) == ("exact", server)
+    assert verdict.tensor_instructions == 2 * 2
+
+
+def test_a_single_kernel_that_fails_behind_the_server_has_its_smallest_operands(server: str) -> None:
+    block = dense_primfunc((16, 32), units=32)
+
+    def other(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return np.ones((16, 32), np.int32)
+
+    verdict = bench.verify(schedule_dense(block), other, "tensorcore", server)
+    assert verdict.verdict == "mismatch"
+    assert verdict.smallest is not None
+
+
+def test_a_single_kernel_needs_a_server_and_code_that_its_machine_takes(server: str) -> None:
+    block = dense_primfunc((16, 32), units=32)
+    missing = bench.verify(schedule_dense(block), block, "tensorcore", "rpc://127.0.0.1:1")
+    assert missing.verdict == "device-missing"
+    assert "start one: bitexact serve" in str(missing.reason)
+    with pytest.raises(DeviceFailure, match="not a VTA program") as refused:
+        KernelProcess("vta", {"kernel.vta": b"nothing"}, device=server)
+    assert refused.value.verdict == "crash"
+
+
+def test_a_single_kernel_is_not_verified_on_the_host() -> None:
+    block = dense_primfunc((16, 32), units=32)
+    with pytest.raises(ValueError, match="host executes no machine code of a kernel"):
+        bench.verify(schedule_dense(block), block, "tensorcore", "host")

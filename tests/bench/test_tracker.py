@@ -26,6 +26,7 @@ from bench.devices.failure import DeviceFailure
 from bench.devices.names import Server, Tracked, parse_remote
 from bench.flows.flow import flow_for
 from bench.lowering import lower_for_machine
+from bench.regression import jobs_for
 from bench.reports.table import details, verdict_table
 from tests.bench.integer_graphs import dense
 from tests.bench.served import ROOT, Started, serving, started
@@ -69,6 +70,16 @@ def test_a_run_says_which_server_it_had(tracker: str) -> None:
     assert verdict.server is not None
     assert verdict.server.startswith(f"{socket.gethostname()}:")
     assert (verdict.reruns, verdict.lost_server) == (0, None)
+
+
+@pytest.mark.usefixtures("only")
+def test_as_many_cases_run_at_once_as_there_are_servers(tracker: str) -> None:
+    assert jobs_for(f"tracker://{tracker}/{KEY}") == 1
+    assert jobs_for(f"tracker://{tracker}/nobody") == 1
+    assert jobs_for("tracker://127.0.0.1:1/board") == 1
+    assert jobs_for("sim") == 1
+    with serving("--tracker", tracker, "--key", KEY):
+        assert jobs_for(f"tracker://{tracker}/{KEY}") == 2
 
 
 @pytest.mark.slow
@@ -324,6 +335,15 @@ def test_a_server_of_the_host_gets_plain_code() -> None:
         verdict = bench.run(*graph("vta"), "vta", f"rpc://{running.address}")
     assert (verdict.verdict, verdict.reason, verdict.artifact) == ("exact", None, "host library")
     assert not verdict.counters
+
+
+@pytest.mark.slow
+def test_a_server_finds_the_driver_of_its_board(tracker: str) -> None:
+    """Its sessions have a folder of their own, where a path from here would lead nowhere."""
+    board = ("--device", "examples/vta_board_driver.py:Board")
+    with serving(*board, "--tracker", tracker, "--key", "fabric"):
+        verdict = bench.run(*graph("vta"), "vta", f"tracker://{tracker}/fabric")
+    assert (verdict.verdict, verdict.reason) == ("exact", None)
 
 
 def test_a_server_of_another_version_is_refused(artifact: Artifact) -> None:

@@ -316,6 +316,10 @@ WRONG = {
     "far shift": (lambda: Epilogue((Requantize(5, 32),)), r"shift is outside -31\.\.31"),
     "no range": (lambda: Epilogue((Requantize(to="int16"),)), "saturates to none of int32, int8"),
     "no residual": (lambda: Epilogue((Residual("float32"),)), "float32 is no operand"),
+    "nothing read": (
+        lambda: dense_primfunc((8, 16), units=32, epilogue=Epilogue((Relu(), Clip(-3, -2)), "int32")),
+        "makes the same of every sum",
+    ),
     "wrong residual scale": (lambda: Epilogue((Residual("int8", Requantize(1, 40)),)), "outside"),
 }
 

@@ -254,3 +254,29 @@ def test_a_pooling(pool, kind):
 def test_what_vta_cannot_take_is_one_error(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_sum_that_wraps_is_clipped():
+    """TVM takes a product of what is not negative for not negative, and would drop the lower clip."""
+    steps = (("mul", 32767), ("max", 0), ("mul", 32767), ("add", 1), ("shr", 20), *CLIP)
+    data, packed = full((1, 16, 4, 4), PYNQ)
+    expected = reference.epilogue(data.astype(np.int64), steps, {})
+    assert expected.min() == -127
+    check(
+        elementwise,
+        elementwise_primfunc,
+        {"data": packed},
+        {"epilogue": steps},
+        expected=expected,
+        config=PYNQ,
+    )
+
+
+def test_a_constant_result_is_compiled():
+    """min(max(x, 0), -3298) is the same for every x: TVM folds what follows."""
+    steps = (("max", 0), ("min", -3298), ("add", 64), ("mul", -1), *CLIP)
+    program = dense((1, 1, 1, 16), (1, 1, 16, 16), epilogue=steps)
+    arguments = {"data": np.ones((1, 1, 1, 16), np.int8), "weight": np.ones((1, 1, 16, 16), np.int8)}
+    outputs, report = load(program.to_bytes()).run(Machine(PYNQ), arguments)
+    assert set(outputs["out"].reshape(-1)) == {127}
+    assert report.findings == []

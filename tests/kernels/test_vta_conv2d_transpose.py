@@ -36,6 +36,7 @@ CASES = {
     "kernel-5-cut-far": Case((1, 16, 5, 5), (16, 5, 5), padding=(4, 3, 4, 3)),
     "kernel-below-its-stride": Case((1, 16, 3, 4), (16, 2, 1), (3, 4)),
     "strides-2-by-3-asymmetric": Case((2, 16, 3, 5), (32, 3, 5), (2, 3), (1, 2, 0, 1), output_padding=(0, 2)),
+    "rows-that-no-datum-reaches": Case((1, 8, 3, 3), (4, 1, 1), (3, 3), output_padding=(2, 2), config=TINY),
     "stride-1": Case((1, 16, 3, 3), (16, 3, 3), (1, 1), (0, 1, 2, 0)),
     "odd-extents": Case((1, 16, 4, 3), (16, 3, 3)),
     "one-datum": Case((1, 16, 1, 1), (16, 3, 3)),

@@ -130,29 +130,39 @@ extern "C" __global__ void k(const int* x, int* part, volatile unsigned* flag, i
     if (t == 0) {{ while (flag[b - 1] == 0) ; {acquire} }}
     __syncthreads();
   }}
-  part[t] = x[b * 64 + t] + (b ? part[t] : 0);
+  {work}
   __syncthreads();
   if (t == 0) {{ {release} flag[b] = 1; }}
   {end}
 }}
 """
+WORK = "part[t] = x[b * 64 + t] + (b ? part[t] : 0);"
 END = "if (b == gridDim.x - 1) atomicAdd(out, part[t]);"
 
 
 def test_order_is_handed_on_from_block_to_block():
     fences = {"acquire": "__threadfence();", "release": "__threadfence();"}
-    races, total, expected = launch(CHAIN.format(**fences, end=END))
+    races, total, expected = launch(CHAIN.format(**fences, work=WORK, end=END))
+    assert (races, total) == ([], expected)
+
+
+def test_what_was_handed_on_is_handed_on_again():
+    """The last block hears only of the one before it, and reads what all have written."""
+    fences = {"acquire": "__threadfence();", "release": "__threadfence();"}
+    work = "part[b * 64 + t] = x[b * 64 + t];"
+    end = "if (b == gridDim.x - 1) for (int i = 0; i <= b; i++) atomicAdd(out, part[i * 64 + t]);"
+    races, total, expected = launch(CHAIN.format(**fences, work=work, end=end))
     assert (races, total) == ([], expected)
 
 
 @pytest.mark.parametrize("missing", ["acquire", "release"])
 def test_a_flag_without_a_fence_hands_on_nothing(missing):
     fences = {"acquire": "__threadfence();", "release": "__threadfence();"} | {missing: ""}
-    assert launch(CHAIN.format(**fences, end=END))[0]
+    assert launch(CHAIN.format(**fences, work=WORK, end=END))[0]
 
 
 def test_the_first_block_knows_nothing_of_the_last():
     """Order goes one way: what the last block wrote is not before what the first reads."""
     fences = {"acquire": "__threadfence();", "release": "__threadfence();"}
-    races, *_ = launch(CHAIN.format(**fences, end="if (b == 0) atomicAdd(out, part[t]);"))
+    races, *_ = launch(CHAIN.format(**fences, work=WORK, end="if (b == 0) atomicAdd(out, part[t]);"))
     assert races

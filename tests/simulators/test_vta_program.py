@@ -74,6 +74,63 @@ def test_what_was_written_is_read_back():
     assert [each.name for each in read.outputs] == ["out"]
 
 
+def test_a_program_with_its_dram_image_is_all_that_a_run_needs():
+    arrays = operands()
+    program = load(plus_three().with_image(arrays).to_bytes())
+    outputs, report = program.run(Machine())
+    np.testing.assert_array_equal(outputs["out"], (arrays["data"] + arrays["addend"] + 3).astype(np.int8))
+    assert report.findings == []
+    again, _ = program.run(Machine())
+    np.testing.assert_array_equal(again["out"], outputs["out"], "a run does not change the program's image")
+    # Other arguments may still be given.
+    zeros = {name: np.zeros_like(array) for name, array in arrays.items()}
+    assert (program.run(Machine(), zeros)[0]["out"] == 3).all()
+
+
+def test_a_program_without_an_image_asks_for_arguments():
+    with pytest.raises(ValueError, match="has no DRAM image: give it one by with_image, or give the arrays"):
+        plus_three().run(Machine())
+
+
+def test_an_image_of_another_size_is_an_error():
+    with pytest.raises(ValueError, match=r"the DRAM image is uint8\[4096\], not uint8\[20480\]"):
+        replace(plus_three(), dram=np.zeros(4096, np.uint8))
+
+
+@pytest.mark.parametrize("base", [0, 0x1000, 0x12345000])
+def test_instructions_for_an_image_that_lies_elsewhere(base):
+    """As on a board, where the image is not at address 0."""
+    program, arrays = plus_three(), operands()
+    if base < 1 << 20:
+        dram = np.concatenate([np.full(base, 0xEE, np.uint8), program.image(arrays)])
+        report = Machine().run(program.insns_at(base), dram)
+        assert report.findings == []
+        outputs = program.outputs_in(dram[base:])
+        np.testing.assert_array_equal(outputs["out"], program.run(Machine(), arrays)[0]["out"])
+        assert (dram[:base] == 0xEE).all()
+    streams = [isa.decode(each) for each in (program.insns, program.insns_at(base))]
+    moved = [
+        (now.dram_base - then.dram_base) * {Memory.UOP: 4, Memory.ACC: 64}.get(then.memory_type, 16)
+        for then, now in zip(*streams, strict=True)
+        if isinstance(then, Load | Store)
+    ]
+    assert moved == [base] * 4
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        (100, "DRAM at 0x64: whole pages"),
+        (-4096, "whole pages"),
+        (1 << 40, "dram_base is .* the field holds"),
+    ],
+    ids=["no-page", "negative", "beyond-the-field"],
+)
+def test_an_address_that_no_instruction_has_is_an_error(base, words):
+    with pytest.raises(ValueError, match=words):
+        plus_three().insns_at(base)
+
+
 def test_what_a_program_forgets_to_store_is_not_zero():
     program = plus_three()
     insns = program.insns[[0, 1, 2, 3, 4, 6]].copy()
@@ -125,7 +182,11 @@ DAMAGED = {
     "one-bit-of-an-instruction": (BLOB[:-40] + bytes([BLOB[-40] ^ 1]) + BLOB[-39:], "checksum"),
     "one-bit-of-the-header": (BLOB[:20] + bytes([BLOB[20] ^ 1]) + BLOB[21:], "checksum"),
     "no-buffers": (_with_header(buffers=None), "buffers"),
-    "more-instructions-than-there-are": (_with_header(instructions=8), "bytes of instructions and micro-ops"),
+    "more-instructions-than-there-are": (
+        _with_header(instructions=8),
+        "bytes of instructions, micro-ops and DRAM",
+    ),
+    "an-image-that-is-not-there": (_with_header(image=True), "bytes of instructions, micro-ops and DRAM"),
     "a-configuration-that-is-none": (_with_header(config={"LOG_BLOCK": 9}), "not a VTA configuration"),
     "a-configuration-key-that-is-none": (_with_header(config={"LOG_BLOCC": 4}), "LOG_BLOCC"),
     "a-role-that-is-none": (

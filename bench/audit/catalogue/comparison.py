@@ -117,9 +117,9 @@ FAULTS = [
         "always-zero",
         "a run exits with status 0 whatever it found",
         "exit-status",
-        function="bench.commands.run:execute",
-        old="return 0 if all(",
-        new="return 0 if True or all(",
+        function="bench.commands.run:_Results.status",
+        old="return 0 if exact and not self._options.inject else 1",
+        new="return 0",
     ),
     _fault(
         "fault-of-another-target",

@@ -141,7 +141,7 @@ FAULTS = [
         "the VTA machine shifts accumulators as unsigned numbers",
         "vta-program",
         function="simulators.vta.alu:_shift",
-        old="return x >> min(y, bits - 1)",
+        old="return np.right_shift(x, min(y, bits - 1), out=place)",
         new="return (x.view(unsigned) >> unsigned.type(min(y, bits - 1))).view(x.dtype)",
     ),
     _fault(

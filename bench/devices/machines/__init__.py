@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from bench.devices.names import check_target
+from bench.devices.drivers import driver_class
+from bench.devices.names import check_target, is_driver
 from simulators.report import Report
 
 
@@ -39,12 +40,14 @@ class Machine(Protocol):
 
 
 def machine_for(target: str, device: str = "sim") -> type[Machine]:
-    """The machine class of a target: its simulator, or with the device ``cuda`` the GPU of this computer.
+    """The machine class of a target: its simulator, the GPU of this computer (``cuda``), or a driver.
 
     Raises ValueError for a target that is none, or that the device does not run.
     """
     check_target(device, target)
     # Imported on demand: each machine brings its simulator, and a run needs one of them.
+    if is_driver(device):
+        return driver_class(device, target)
     if device == "cuda":
         from bench.devices.machines.cuda import CudaMachine
 

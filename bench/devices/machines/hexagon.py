@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.devices.failure import crash, timeout
 from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
+from kernels.hexagon import toolchain
 from kernels.hexagon.architectures import probe_elf
 from simulators.hvx import qemu
 from simulators.report import Report
@@ -113,6 +114,8 @@ class HexagonMachine:
 
 @cache
 def _why_not_running() -> str | None:
+    if toolchain.available() is not None:
+        return None  # There is nothing to ask it with; what it cannot run it refuses itself.
     return qemu.why_not_running((ARCHITECTURE, probe_elf(ARCHITECTURE)))
 
 

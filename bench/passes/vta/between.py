@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from bench.evaluate.graph import attributes_of
-from bench.passes.lift_kernels import Group, bindings_of, leaves_of, lift_groups, own_chain
+from bench.passes.lift_kernels import Group, bindings_of, kernel_function, leaves_of, lift_groups, own_chain
 from bench.passes.vta.alu import ALU_OPERATORS, is_widening, steps_behind
 
 HEIGHT_AND_WIDTH = [2, 3]
@@ -42,7 +42,7 @@ def lift_between(
     groups = _groups(mod, packed)
     while True:
         accepted = [group for group in groups if group.bindings[0].var.name not in refused]
-        lifted, kernels = lift_groups(mod, accepted, tensors_last=True)
+        lifted, kernels = lift_groups(mod, accepted, function_of=kernel_function(tensors_last=True))
         reasons = {
             first: reason
             for first, kernel in kernels.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import tvm
@@ -13,6 +12,7 @@ from tvm.ir import GenericConst
 
 from bench.evaluate.graph import attributes_of
 from bench.layout import Layout
+from bench.passes.packed_operators import pad, pool2d
 from bench.passes.packing import ELEMENTWISE, GraphPacker, Packed, packed_operand, tensor_shape
 from bench.passes.vta.alu import COMMUTATIVE, IMMEDIATE
 from bench.passes.vta.constants import Constants, is_scalar, with_constants
@@ -217,33 +217,6 @@ def _flatten(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed
     return _flat_or_not(flat, data, data.shape[:2])
 
 
-def _windowed(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed) -> Packed | None:
-    """A pooling: the same on every channel, so a matter of the layout's name alone."""
-    attributes = attributes_of(call)
-    if attributes["layout"] != "NCHW":
-        return None
-    pool = _POOLS[call.op.name]
-    options: dict[str, Any] = {
-        name: attributes[name]
-        for name in ("pool_size", "strides", "padding", "dilation", "ceil_mode", "count_include_pad")
-    }
-    result = pool(data.var, **options, layout=data.layout.text)
-    return replace(data, var=packer.emit(var.name, result), shape=tensor_shape(var))
-
-
-_POOLS = {"relax.nn.avg_pool2d": relax.op.nn.avg_pool2d, "relax.nn.max_pool2d": relax.op.nn.max_pool2d}
-
-
-def _pad(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed) -> Packed | None:
-    """A padding of height and width with any value; one of images or channels works on plain tensors."""
-    attributes = attributes_of(call)
-    widths = [int(width) for width in attributes["pad_width"]]
-    if any(widths[:4]) or attributes["pad_mode"] != "constant":
-        return None
-    result = relax.op.nn.pad(data.var, [*widths, 0, 0, 0, 0], pad_value=attributes["pad_value"])
-    return replace(data, var=packer.emit(var.name, result), shape=tensor_shape(var))
-
-
 def _resize(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed) -> Packed | None:
     """An upsampling (or any resize): the same on every channel."""
     attributes = attributes_of(call)
@@ -275,12 +248,18 @@ def _repeat(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed)
     return replace(data, var=packer.emit(var.name, result), shape=tensor_shape(var))
 
 
+def _as_elsewhere(packer: GraphPacker, var: relax.Var, call: relax.Call, data: Packed) -> Packed | None:
+    """What is done on the layouts of other targets in the same way."""
+    handler = pad if call.op.name == "relax.nn.pad" else pool2d
+    return handler(packer, var, call, attributes_of(call))
+
+
 _CARRIED: dict[str, Callable[[GraphPacker, relax.Var, relax.Call, Packed], Packed | None]] = {
     "relax.flatten": _flatten,
     "relax.image.resize2d": _resize,
-    "relax.nn.avg_pool2d": _windowed,
-    "relax.nn.max_pool2d": _windowed,
-    "relax.nn.pad": _pad,
+    "relax.nn.avg_pool2d": _as_elsewhere,
+    "relax.nn.max_pool2d": _as_elsewhere,
+    "relax.nn.pad": _as_elsewhere,
     "relax.repeat": _repeat,
     "relax.reshape": _flatten,
     "relax.squeeze": _flatten,

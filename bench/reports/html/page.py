@@ -99,6 +99,11 @@ class Entry:
         ]
 
     @property
+    def host(self) -> dict[tuple[str, str], int]:
+        """What the host computes of its transformed graph: how many of which operator, and why."""
+        return dict(Counter((each.operator, each.why) for each in self.verdict.on_host))
+
+    @property
     def cell_counts(self) -> list[tuple[int, State]]:
         """How many of its layers are in which state."""
         counts = Counter(cell.state.name for cell in self.cells)

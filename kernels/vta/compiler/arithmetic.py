@@ -42,6 +42,8 @@ def chain_of(value: tirx.Expr) -> Chain:  # noqa: PLR0911 - a case each
             return Chain(int(value.value), ())
         case tirx.Cast() if str(value.ty) == "int32" and str(value.value.ty) == "int64":
             return _low(value.value)
+        case Call() if value.op.name == "tirx.reinterpret" and str(value.args[0].ty) == "uint32":
+            return _masked(value.args[0])
         case tirx.Cast() if str(value.ty) == "int32" and str(value.value.ty) in ("int8", "int32"):
             return chain_of(value.value)
         case tirx.Sub():
@@ -108,10 +110,21 @@ def _number(value: tirx.Expr) -> int | None:
     return None
 
 
+def _masked(value: tirx.Expr) -> Chain:
+    """Return the low 32 bits that a uint32 holds of an int64."""
+    if isinstance(value, tirx.Cast) and isinstance(value.value, tirx.BitwiseAnd):
+        inner, mask = value.value.a, value.value.b
+        if _number(mask) == 2**32 - 1:
+            return _low(inner)
+    raise ValueError(f"VTA's ALU has no {_named(value)} of uint32 in {value}")
+
+
 def _low(value: tirx.Expr) -> Chain:
     """Return the low half of sums and products in int64: what VTA's 32 bits are by themselves."""
     if isinstance(value, tirx.Cast) and str(value.value.ty) == "int32":
         return chain_of(value.value)
+    if isinstance(value, tirx.IntImm):
+        return Chain((int(value.value) + 2**31) % 2**32 - 2**31, ())
     if isinstance(value, tirx.Add | tirx.Mul | tirx.Sub):
         number = _number(value.b)
         if number is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+from kernels.vta.builder import Transfer
 from kernels.vta.compiler.affine import Affine, Box, Conditions, boxes
 from simulators.vta.config import PAD_LIMIT
 
@@ -33,18 +34,6 @@ class Side:
     def padded(self) -> bool:
         """Whether there are zeros."""
         return self.extent != self.count
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One LOAD or STORE, in elements: places, and sizes, stride and pads as the instruction has them."""
-
-    sram: int
-    dram: int
-    rows: int
-    columns: int
-    pitch: int
-    pads: tuple[int, int, int, int]
 
 
 def transfers(box: Box, inside: Conditions, sram: Affine, dram: Affine) -> Iterator[Transfer]:
@@ -78,7 +67,8 @@ def transfers(box: Box, inside: Conditions, sram: Affine, dram: Affine) -> Itera
 def _copies(box: Box, inside: list[Affine], sram: Affine, dram: Affine) -> Iterator[Transfer]:
     copied = next(boxes(box, inside), None)
     if copied is None:
-        raise PadError("a copy of which nothing lies in DRAM")
+        yield _zeros(box, sram)
+        return
     sides = [
         Side(
             count=len(copied[name]),
@@ -92,6 +82,18 @@ def _copies(box: Box, inside: list[Affine], sram: Affine, dram: Affine) -> Itera
     # DRAM is addressed at the first element that is copied, SRAM at the first zero.
     first = dram.constant + sum(dram.factors.get(name, 0) * copied[name].start for name in box)
     yield from _cut(_fused(sides), sram.constant, first)
+
+
+def _zeros(box: Box, sram: Affine) -> Transfer:
+    """A LOAD of no row, whose padding above is all of a box."""
+    size = 1
+    for step, count in sorted((sram.factors.get(name, 0), len(values)) for name, values in box.items()):
+        if count > 1 and step != size:
+            raise PadError("a copy of which nothing lies in DRAM, to elements that are not neighbours")
+        size *= count
+    if size > SIZE_LIMIT:
+        raise PadError(f"{size} zeros, and a LOAD writes a row of {SIZE_LIMIT}")
+    return Transfer(sram.constant, 0, 0, size, size, (1, 0, 0, 0))
 
 
 def _fused(sides: list[Side]) -> list[Side]:

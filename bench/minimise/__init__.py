@@ -1,0 +1,1 @@
+"""Making a failing case smaller while it fails the same way."""
