@@ -538,7 +538,7 @@ def test_tuned_convolutions_are_exact_and_keep_what_is_asked_of_them(name: str) 
 
 @pytest.mark.slow
 def test_evolution_finds_something_cheaper_than_the_default(tmp_path: Path) -> None:
-    tuning = tune(convolution_layer(8, 128, 28, 256, 1, 2, 0, dtype="int4"), database=tmp_path, trials=24)
+    tuning = tune(convolution_layer(8, 128, 28, 256, 1, 2, 0, dtype="int4"), database=tmp_path, trials=8)
     assert tuning.best is not None
     assert (tuning.best.cost or 0) < (tuning.default.cost or 0)
     assert tuning.wrong == []
