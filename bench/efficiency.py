@@ -16,8 +16,6 @@ from bench.compare.verdict import LayerVerdict
 
 Counters = Mapping[str, int]
 
-LANES = 128
-"""Products of bytes in one vrmpy."""
 TILE = 256
 """Products in one micro-op of VTA's GEMM, in the default configuration."""
 
@@ -162,15 +160,6 @@ def _ratio(
     return parts
 
 
-def _vrmpy(layer: LayerVerdict) -> tuple[float, float] | None:
-    """Those executed, and the products of the padded shapes over the lanes of one."""
-    shapes = layer_shapes(layer)
-    if shapes is None or "vrmpy" not in layer.counters:
-        return None
-    inputs = 32 if len(shapes.data) == 4 and shapes.weight[1] > 32 else 4
-    return layer.counters["vrmpy"], shapes.products(inputs=inputs, outputs=32) / LANES
-
-
 def _gemm(layer: LayerVerdict) -> tuple[float, float] | None:
     shapes = layer_shapes(layer)
     if shapes is None or "gemm_counter" not in layer.counters:
@@ -228,11 +217,10 @@ MEASURES = (
     Measure(
         "hexagon",
         "vrmpy over products / 128",
-        _vrmpy,
+        _ratio(["vrmpy"], "vrmpy_of_products"),
         least=1,
         limit=1,
-        workloads="every convolution and dense layer, by its padded shapes; the limit leaves out vrmpy that "
-        "compensate for signed weights",
+        workloads="every convolution and dense layer, by the shapes of its packed tensors",
     ),
     Measure(
         "vta",

@@ -31,6 +31,7 @@ DIRECTIONS: Mapping[str, Better] = {
     "const_load_bytes": Better.LESS,
     # of the problem, not of the kernel
     "global_compulsory_bytes": Better.NEITHER,
+    "vrmpy_of_products": Better.NEITHER,
     # parts of warp_instructions, which change places when a compiler changes
     "instructions.*": Better.NEITHER,
     # Hexagon

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import tvm
@@ -16,10 +17,10 @@ from bench.flows.hexagon_operators import group, operator_kernel, why_no_kernel
 from bench.flows.kernel import PackedKernel, packed_kernels
 from bench.flows.transform import pack_and_lift
 from bench.flows.transformed import Transformed
-from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
+from bench.machine_files import HEXAGON_PRODUCTS, HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
 from bench.passes.lift_kernels import bindings_of
 from bench.passes.lift_operators import lift_operators
-from bench.passes.vrmpy import pack_vrmpy
+from bench.passes.vrmpy import LANES, PRODUCTS, pack_vrmpy
 from kernels.hexagon.build import build_elf
 from kernels.hexagon.conv2d import conv2d_primfunc, schedule_conv2d
 from kernels.hexagon.dense import dense_primfunc, schedule_dense, takes_signed_weights
@@ -66,9 +67,14 @@ class HexagonFlow:
         return (plain_object(),)
 
     def machine_files(self, transformed: Transformed) -> dict[str, bytes]:
-        """One ELF with all kernels, and its twin without vrmpy, by which they are counted."""
+        """One ELF with all kernels, its twin without vrmpy, by which they are counted, and their products."""
         shapes = {name: operator_kernel(transformed.mod[name]).shapes for name in transformed.operators}
-        return {**self.compile(self._scheduled(transformed)), HEXAGON_SHAPES: json.dumps(shapes).encode()}
+        products = {kernel.name: vrmpy_of_products(kernel) for kernel in packed_kernels(transformed)}
+        return {
+            **self.compile(self._scheduled(transformed)),
+            HEXAGON_SHAPES: json.dumps(shapes).encode(),
+            HEXAGON_PRODUCTS: json.dumps(products).encode(),
+        }
 
     def _scheduled(self, transformed: Transformed) -> dict[str, tvm.tirx.PrimFunc]:
         # Layers that are alike share a kernel.
@@ -85,6 +91,15 @@ class HexagonFlow:
         """Scheduled functions to one ELF."""
         elf = build_elf(kernels)
         return {HEXAGON_PROGRAM: elf, HEXAGON_TWIN: without_vrmpy(elf)}
+
+
+def vrmpy_of_products(kernel: PackedKernel) -> int:
+    """The products of a layer's packed tensors, over the 128 of a vrmpy.
+
+    Of each 32 results, every group of 32 by 4 weights of their block of output channels is one vrmpy.
+    """
+    _, *of_a_block = kernel.parameters[1].shape
+    return prod(kernel.result.shape) // LANES * prod(of_a_block) // (LANES * PRODUCTS)
 
 
 def _instruction(kernel: PackedKernel) -> str:

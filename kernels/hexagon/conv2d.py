@@ -14,7 +14,6 @@ from tvm.tirx import PrimFunc
 from kernels.hexagon.description import describe, described
 from kernels.hexagon.image import PixelSums, pad_image
 from kernels.hexagon.loop_nest import (
-    VECTOR_BYTES,
     WORDS,
     LoopNest,
     Memory,
@@ -23,7 +22,6 @@ from kernels.hexagon.loop_nest import (
     even_parts,
     parallel,
     rolled_or_not,
-    round_up,
     serial,
     store_vector,
     word_vector,
@@ -76,17 +74,10 @@ class Convolution:
 
     @property
     def vrmpy(self) -> int:
-        """Multiply-accumulates of the padded shapes, in vrmpy of 128, without `compensation_vrmpy`."""
+        """Multiply-accumulates of the padded shapes, in vrmpy of 128: so many are executed."""
         images, blocks, height, width, _ = self.out_shape
         window = self.kernel[0] * self.kernel[1]
         return images * blocks * height * width * self.group_blocks * window * (self.data_shape[4] // 4)
-
-    @property
-    def compensation_vrmpy(self) -> int:
-        """How many vrmpy add up the channels of each pixel, which signed weights need: one for 128 bytes."""
-        images, blocks, _, _, lanes = self.data_shape
-        plane = round_up(self.padded[0] * self.padded[1] * lanes, VECTOR_BYTES)
-        return images * blocks * plane // VECTOR_BYTES if is_compensated(self.weight_dtype) else 0
 
     def check(self) -> None:
         """Raise ValueError where no kernel takes this."""

@@ -7,6 +7,7 @@ from tvm import te, tirx
 from tvm.ir import Expr
 from tvm.tirx import PrimFunc
 
+from kernels.hexagon.byte_sums import ByteSums
 from kernels.hexagon.description import describe, described
 from kernels.hexagon.loop_nest import (
     WORDS,
@@ -26,8 +27,6 @@ from kernels.hexagon.loop_nest import (
 )
 from kernels.hexagon.tile import ACCUMULATORS, accumulate, loaded_type
 from kernels.hexagon.vrmpy import (
-    ONES,
-    add_bytes,
     check_dtypes,
     is_compensated,
     multiply_add,
@@ -103,7 +102,7 @@ def schedule_dense(primfunc: PrimFunc) -> PrimFunc:
 def takes_signed_weights(data_shape: Sequence[int], weight_dtype: str) -> bool:
     """Whether the weights of a dense layer on data (M, K) are signed and multiplied as they are."""
     rows, inputs = data_shape
-    # The sum of a row takes as many vrmpy as one block of outputs where it has less than one vector of data.
+    # The sum of a row is made of whole vectors, and costs as much as a block of outputs where there are few.
     return is_compensated(weight_dtype) and (rows <= _FEW_ROWS or inputs // 4 < WORDS)
 
 
@@ -173,23 +172,21 @@ def _write(
 
 
 def _row_sums(nest: LoopNest, data: Memory, rows: int, words: int, dtype: str) -> Memory:
-    """Write -128 times the sum of each row to the first word of a vector."""
+    """Write -128 times the sum of each row, of at least a vector, to every word of a vector."""
     memory = nest.scratch(rows * WORDS * 4)
+    whole, rest = divmod(words, WORDS)
     with parallel(rows) as row:
         source, sums = data.view("int32"), memory.view("int32")
-        total = Register(word_vector(0))
+        total = ByteSums(whole + bool(rest), data_dtype=dtype)
         begin = bind(row * words)
-        if words >= WORDS:
-            with serial(words // WORDS) as index:
-                part = vector(source, begin + index * WORDS)
-                total.assign(add_bytes(total.value, part, data_dtype=dtype))
-            value = bind(total.value)
-            for distance in (64, 32, 16, 8, 4):
-                value = bind(wrapping_add(value, intrinsic("int32x32", "vror", value, distance)))
-            total.assign(value)
-        if words % WORDS:
-            with serial(words % WORDS) as index:
-                word = source[begin + words // WORDS * WORDS + index]
-                total.assign(multiply_add(total.value, word_vector(ONES), word, data_dtype=dtype))
-        store_vector(sums, row * WORDS, minus_128_times(total.value))
+        with serial(whole) as index:
+            total.add(vector(source, begin + index * WORDS))
+        if rest:
+            # The last vector of the row, without those of its words that were added already.
+            last = bind(vector(source, begin + words - WORDS))
+            total.add(bind(intrinsic("int32x32", "valignb", word_vector(0), last, 4 * (WORDS - rest))))
+        value = bind(total.value)
+        for distance in (64, 32, 16, 8, 4):
+            value = bind(wrapping_add(value, intrinsic("int32x32", "vror", value, distance)))
+        store_vector(sums, row * WORDS, minus_128_times(value))
     return memory

@@ -17,8 +17,8 @@ _OTHER_SIGNEDNESS = {
 def other_signedness(elf: bytes) -> bytes:
     """Let every vrmpy by a scalar read the data, and every vrmpybusv the weights, with the other signedness.
 
-    So a data byte from 128 counts 256 less, a negative one 256 more. The sums of the data, which are
-    multiplied by ones, stay right. Raises FaultNotPlanted where the ELF holds no such vrmpy.
+    So a data byte from 128 counts 256 less, a negative one 256 more. The sums of the data, which are made
+    without vrmpy, stay right. Raises FaultNotPlanted where the ELF holds no such vrmpy.
     """
     names = {**_OTHER_SIGNEDNESS, **{f"{a}_acc": f"{b}_acc" for a, b in _OTHER_SIGNEDNESS.items()}}
     changed = [instruction for instruction in find_vrmpy(elf) if instruction.operation in names]
@@ -34,9 +34,8 @@ def other_signedness(elf: bytes) -> bytes:
 def drop_accumulate(elf: bytes) -> bytes:
     """Let one vrmpy in each function overwrite its accumulator instead of adding to it.
 
-    It is the middle one of the code, which is in the loop that multiplies, not in one that adds up the data.
-    So in each kernel one position of a tile loses the partial sum before it. Raises FaultNotPlanted where no
-    vrmpy accumulates.
+    It is the middle one of the code, so in each kernel one position of a tile loses the partial sum before
+    it. Raises FaultNotPlanted where no vrmpy accumulates.
     """
     starts = function_offsets(elf)
     functions: dict[int, list[Vrmpy]] = {}

@@ -6,12 +6,12 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx.script import builder as T  # noqa: N812
 
+from kernels.hexagon.byte_sums import ByteSums
 from kernels.hexagon.loop_nest import (
     VECTOR_BYTES,
     WORDS,
     LoopNest,
     Memory,
-    Register,
     bind,
     intrinsic,
     minus_128_times,
@@ -23,7 +23,6 @@ from kernels.hexagon.loop_nest import (
     word_vector,
     wrapping_add,
 )
-from kernels.hexagon.vrmpy import add_bytes
 
 
 @dataclass(frozen=True)
@@ -148,10 +147,10 @@ class PixelSums:
         blocks = image.blocks // self.groups
         with parallel(vectors) as index, serial(image.images * self.groups) as part:
             data, sums = image.view("int32"), memory.view("int32")
-            total = Register(word_vector(0))
+            total = ByteSums(blocks, data_dtype=dtype)
             with serial(blocks) as block:
                 begin = (part * blocks + block) * (image.plane // 4) + index * WORDS
-                total.assign(add_bytes(total.value, vector(data, begin), data_dtype=dtype))
+                total.add(vector(data, begin))
             value = bind(total.value)
             if self.words == 8:  # Four pixels a vector: each adds up its eight words.
                 for distance in (16, 8, 4):

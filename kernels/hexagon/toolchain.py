@@ -16,9 +16,10 @@ from kernels.hexagon.object_cache import kept_or_built
 RUNTIME = Path(__file__).parent / "runtime"
 INSTALL = "python -m pip install ziglang (or apt-get install clang lld)"
 
+# -g0: debug information names the temporary folder of the source, so that no two builds were the same.
 # -fno-builtin: the server brings its own memset and memcpy, which must not become calls of themselves.
 _C_FLAGS = (
-    *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"),
+    *("-std=gnu11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"),
     *("-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pic", "-G0"),
 )
 
@@ -91,6 +92,7 @@ def compile_c_for_host(source: str) -> bytes:
     flags = (
         "-std=gnu11",
         "-O2",
+        "-g0",
         "-Wall",
         "-Wextra",
         "-Werror",
@@ -118,7 +120,11 @@ def _host_compiler() -> tuple[str, tuple[str, ...]]:
 
 
 def link(objects: Sequence[bytes]) -> bytes:
-    """Link objects to a static executable that starts at `_start`. Raises ToolchainError."""
+    """Link objects to a static executable that starts at `_start`, without debug information.
+
+    The same objects give the same bytes, wherever they are linked. Raises ToolchainError.
+    """
+    options = ("-static", "-e", "_start", "--gc-sections", "--strip-debug")
     with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
         names = []
         for index, content in enumerate(objects):
@@ -126,5 +132,5 @@ def link(objects: Sequence[bytes]) -> bytes:
             path.write_bytes(content)
             names.append(str(path))
         linked = Path(directory) / "linked.elf"
-        _run([*_tools()[2], "-static", "-e", "_start", "--gc-sections", *names, "-o", str(linked)])
+        _run([*_tools()[2], *options, *names, "-o", str(linked)])
         return linked.read_bytes()

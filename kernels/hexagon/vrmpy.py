@@ -7,8 +7,8 @@ byte with the top bit flipped; the product is then too large by 128 times the su
 
     sum x * w  =  sum x * (w + 128)  -  128 * sum x      (modulo 2^32)
 
-The last sum does not depend on the output channel. The kernels compute it once a pixel, or row, and begin
-with it as the value of the accumulators.
+The last sum does not depend on the output channel. The kernels compute it once a pixel, or row, without vrmpy
+(`kernels.hexagon.byte_sums`), and begin with it as the value of the accumulators.
 """
 
 from collections.abc import Sequence
@@ -84,10 +84,3 @@ def multiply_add(sums: Expr, weights: Expr, word: Expr, *, data_dtype: str) -> E
 def multiply_add_signed(sums: Expr, weights: Expr, word: Expr, *, data_dtype: str) -> Expr:
     """Do the same with weights of int8, without compensation."""
     return intrinsic("int32x32", _VECTOR_FORMS[data_dtype], sums, word_vector(word), weights)
-
-
-def add_bytes(sums: Expr, data: Expr, *, data_dtype: str) -> Expr:
-    """Add to each of 32 words the 4 bytes of the same word of a vector of data."""
-    if data_dtype == "uint8":
-        return intrinsic("int32x32", "vrmpyub.acc", sums, data, ONES)
-    return intrinsic("int32x32", "vrmpybv.acc", sums, data, word_vector(ONES))

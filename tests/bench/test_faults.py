@@ -16,7 +16,15 @@ from simulators.hvx import qemu
 from tests.bench.integer_graphs import ConvCase, convolution, dense
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
+# One for each target at once; all of them are planted by `make audit` as well, in a smaller batch.
+AT_ONCE = ("tensorcore-unsigned-weights", "hexagon-drop-accumulate", "vta-shift-by-one")
+PLANTED = [
+    pytest.param(fault, id=name, marks=[pytest.mark.slow] * (name not in AT_ONCE))
+    for name, fault in FAULTS.items()
+]
+
+
+@pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_a_located_mismatch(
     fault: Fault, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 import bench
+from bench import workloads
 from bench.compare.verdict import LayerVerdict, Verdict
 from bench.devices.failure import DeviceFailure
 from bench.devices.machines import hexagon
 from bench.devices.machines.hexagon import HexagonMachine
+from bench.efficiency import measures_of
 from bench.flows.hexagon import HexagonFlow
 from bench.reports.table import layer_table, packets_per_count
+from bench.workload_run import run_workload
 from kernels.hexagon.dense import dense_primfunc, schedule_dense
 from kernels.hexagon.elementwise import schedule_unary, unary_primfunc
 from simulators.hvx import qemu
@@ -169,6 +172,49 @@ def test_the_layer_table_has_packets_for_each_vrmpy_and_their_total() -> None:
     assert "packets" not in plain
 
 
+DIGITS = [4608, 18432, 36864, 4096, 128]
+"""The products of 8 images, with 4 channels at the input and blocks of 32 after it, over 128."""
+ODD_SHAPES = {
+    "uint8, 1 channel": ("uint8", ConvCase(batch=1, inputs=1, size=7, outputs=5), [441, 392]),
+    "int8, 20 channels, 2x2": (
+        "int8",
+        ConvCase(batch=2, inputs=20, size=5, outputs=16, kernel=2, padding=(1, 0, 0, 1)),
+        [1000, 400],
+    ),
+    "uint8, 36 channels, stride 2": (
+        "uint8",
+        ConvCase(batch=1, inputs=36, size=9, outputs=48, strides=(2, 2)),
+        [7200, 800],
+    ),
+}
+
+
+def executed_and_least(verdict: Verdict) -> tuple[list[int], list[int]]:
+    """The vrmpy of each layer, and the products of its packed tensors over 128."""
+    assert verdict.verdict == "exact", verdict.reason
+    executed, least = zip(
+        *((layer.counters["vrmpy"], layer.counters["vrmpy_of_products"]) for layer in verdict.layers),
+        strict=True,
+    )
+    (measure,) = (each for each in measures_of("hexagon") if each.name == "vrmpy over products / 128")
+    assert measure.of(verdict.layers) == sum(executed) / sum(least) <= measure.limit
+    return list(executed), list(least)
+
+
+def test_digits_executes_a_vrmpy_for_each_128_products_of_its_packed_tensors() -> None:
+    """None for the sums that make up for signed weights, which each of its convolutions has."""
+    verdict = run_workload(workloads.load("digits", batch=8), "hexagon")
+    assert executed_and_least(verdict) == (DIGITS, DIGITS)
+
+
+@pytest.mark.parametrize("name", ODD_SHAPES)
+def test_odd_shapes_execute_a_vrmpy_for_each_128_products(name: str) -> None:
+    data_dtype, case, expected = ODD_SHAPES[name]
+    data = full_range(np.random.default_rng(0), (case.batch, case.inputs, case.size, case.size), data_dtype)
+    verdict = bench.run(convolution(case, data_dtype=data_dtype), data, "hexagon")
+    assert executed_and_least(verdict) == (expected, expected)
+
+
 def test_packets_per_vrmpy_of_a_small_network_stay_where_they_are() -> None:
     """Guards the efficiency through the whole bench: measured 0.58 for the 3x3 and 0.77 for the 1x1."""
     case = ConvCase(batch=1, inputs=64, size=14, outputs=64)
@@ -179,8 +225,7 @@ def test_packets_per_vrmpy_of_a_small_network_stay_where_they_are() -> None:
     layers = {layer.name: layer for layer in verdict.layers}
     for name, taps, most in (("conv1", 9, 0.60), ("conv2", 1, 0.80)):
         products = 14 * 14 * 64 * 64 * taps // 128
-        # The sums of channels that signed weights need are at most one vrmpy for four pixels.
-        assert products <= layers[name].counters["vrmpy"] <= products + 2 * (16 * 16 // 4 + 1)
+        assert layers[name].counters["vrmpy"] == products
         assert packets_per_count([layers[name]]) <= most
     convolutions = [layer for layer in verdict.layers if layer.operator == "conv2d"]
     assert packets_per_count(convolutions) <= 0.62

@@ -56,7 +56,7 @@ def multiply_accumulates(name):
 SLOW_LAST = [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet50")) for name in NETWORKS]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SLOW_LAST)
 def test_a_network_has_the_shape_that_is_published(name):
     shape, layers, products = NETWORKS[name]
     workload = network(name)
@@ -155,6 +155,7 @@ def test_every_layer_of_resnet50_is_summed_in_a_few_float32_products(monkeypatch
     assert sum(len(sums.slices) for sums in made) <= 60
 
 
+@pytest.mark.slow
 def test_resnet50_is_evaluated_in_little_memory():
     tracemalloc.start()
     evaluate(*int8_resnet50())

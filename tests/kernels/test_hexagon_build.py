@@ -1,13 +1,16 @@
 """From TensorIR to an ELF: names, architectures, the demand for vrmpy, and the tool chain."""
 
+import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tvm
 from tvm.s_tir import Schedule
 
-from kernels.hexagon import build, toolchain
+from kernels.hexagon import build, object_cache, toolchain
 from kernels.hexagon.architectures import ARCHITECTURES, built_architectures, probe_elf
 from kernels.hexagon.build import (
     BuildError,
@@ -100,6 +103,26 @@ def test_each_architecture_is_built_and_linked_with_vrmpy_in_it(architecture):
     elf = build_elf({"dense": schedule_dense(small())}, architecture=architecture)
     check_elf(elf)
     assert {instruction.operation for instruction in find_vrmpy(elf)} == {"vrmpybusv_acc"}
+
+
+@needs_toolchain
+def test_two_builds_of_the_same_kernel_are_the_same_bytes_and_hold_no_path(monkeypatch, tmp_path):
+    """Each is compiled anew, in temporary folders of its own."""
+    built = []
+    for place in ("here", "elsewhere"):
+        folder = tmp_path / place
+        folder.mkdir()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        monkeypatch.chdir(folder)
+        built.append(build_elf({"dense": schedule_dense(small())}))
+        assert len(object_cache.entries()) == 3
+    assert built[0] == built[1]
+    roots = (tmp_path, Path.cwd(), Path.home(), toolchain.RUNTIME, Path(tempfile.gettempdir()))
+    assert [root for root in roots if str(root).encode() in built[0]] == []
+    assert re.findall(rb"/[A-Za-z][\w.-]*/[\w./-]+", built[0]) == []
+    assert b"bitexact-" not in built[0]
+    assert b".debug_" not in built[0]
 
 
 def test_an_object_without_the_vrmpy_that_was_asked_for_is_an_error(monkeypatch):

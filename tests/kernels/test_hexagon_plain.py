@@ -27,7 +27,8 @@ PRODUCTS = (
     "1x1_stride_2_odd_image",
     "one_row",
     "2_rows_24_words_int8_int8",
-    "9_rows_64_words_int8_int8",
+    "7_rows_35_words_int8_int8",
+    "9_rows_64_words_uint8_int8",
 )
 OPERATORS = (
     "requantize_half_up_per_channel_uint8",

@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from bench.devices.failure import crash, timeout
-from bench.machine_files import HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
+from bench.machine_files import HEXAGON_PRODUCTS, HEXAGON_PROGRAM, HEXAGON_SHAPES, HEXAGON_TWIN
 from kernels.hexagon import toolchain
 from kernels.hexagon.architectures import probe_elf
 from simulators.hvx import qemu
@@ -40,6 +40,7 @@ class HexagonMachine:
         self._residents: dict[bytes, qemu.Resident] = {}
         self._resident_count = self._resident_bytes = 0
         self._shapes = json.loads(files.get(HEXAGON_SHAPES, b"{}"))
+        self._products = json.loads(files.get(HEXAGON_PRODUCTS, b"{}"))
         try:
             self._server = qemu.FunctionServer(files[HEXAGON_PROGRAM], without_vrmpy=files[HEXAGON_TWIN])
         except qemu.ServerTimeout as error:
@@ -65,7 +66,10 @@ class HexagonMachine:
             raise timeout(str(error)) from error
         except (qemu.ServerCrash, qemu.ProtocolError, qemu.FunctionError) as error:
             raise crash(str(error)) from error
-        return Report(counters={**counters, "tensor_instructions": counters["vrmpy"]})
+        counters["tensor_instructions"] = counters["vrmpy"]
+        if kernel in self._products:
+            counters["vrmpy_of_products"] = self._products[kernel]
+        return Report(counters=counters)
 
     def _execute(self, kernel: str, inputs: Sequence[np.ndarray], output: np.ndarray) -> dict[str, int]:
         digests = [_digest(array) for array in inputs]

@@ -39,6 +39,22 @@ REDUCING_MULTIPLY(vrmpybv_acc, i8, i8)
 REDUCING_MULTIPLY_BY_SCALAR(vrmpyub_acc, u8)
 REDUCING_MULTIPLY_BY_SCALAR(vrmpybus_acc, i8)
 
+static i32 signed_byte(u32 scalar, i32 index) { return (i8)(scalar >> (8 * (index % 4))); }
+
+/* Two products of unsigned bytes with signed ones for each halfword, and of halfwords with signed bytes for each
+ * word; nothing saturates. */
+INSTRUCTION(vdmpybus)(i16 *result, const u8 *bytes, u32 scalar) {
+  EACH(i, HALFWORDS)
+  result[i] = (i16)(bytes[2 * i] * signed_byte(scalar, 2 * i) + bytes[2 * i + 1] * signed_byte(scalar, 2 * i + 1));
+}
+
+INSTRUCTION(vdmpyhb_acc)(u32 *result, const u32 *sums, const i16 *halfwords, u32 scalar) {
+  EACH(i, WORDS) {
+    result[i] = sums[i] + (u32)(halfwords[2 * i] * signed_byte(scalar, 2 * i));
+    result[i] += (u32)(halfwords[2 * i + 1] * signed_byte(scalar, 2 * i + 1));
+  }
+}
+
 /* ---- words ---- */
 
 INSTRUCTION(vaddw)(u32 *result, const u32 *a, const u32 *b) { EACH(i, WORDS) result[i] = a[i] + b[i]; }
@@ -102,6 +118,14 @@ INSTRUCTION(vpackhb_sat)(i8 *result, const i16 *high, const i16 *low) {
 /* Rotates to the right, that is towards the first byte. */
 INSTRUCTION(vror)(u8 *result, const u8 *bytes, u32 distance) {
   EACH(i, BYTES) result[i] = bytes[((u32)i + distance) % BYTES];
+}
+
+/* The 128 bytes of both vectors from a distance on. */
+INSTRUCTION(valignb)(u8 *result, const u8 *high, const u8 *low, u32 distance) {
+  EACH(i, BYTES) {
+    const u32 from = (u32)i + distance % BYTES;
+    result[i] = from < BYTES ? low[from] : high[from - BYTES];
+  }
 }
 
 /* The bytes of the two halves take turns. */
