@@ -1,6 +1,7 @@
 """Settings of the test run that hold for every test."""
 
 import os
+import signal
 from importlib.metadata import entry_points
 
 from hypothesis import settings
@@ -9,6 +10,10 @@ from hypothesis import settings
 os.environ["BITEXACT_TUNING"] = ""
 # Failing cases are kept by the tests of that, and nowhere else.
 os.environ["BITEXACT_BUNDLES"] = "none"
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would what tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where bitexact is installed pytest has loaded its plugin already, under the name of the entry point.
 _installed = "bitexact" in entry_points(group="pytest11").names

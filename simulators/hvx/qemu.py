@@ -31,6 +31,7 @@ INSTALL = "apt-get install qemu-user"
 OLDEST, OLDEST_RUNS = "7.2", 67  # the oldest version that kernels have been run by, and what it goes up to
 PROTOCOL_MAGIC = 0x56585648
 PROTOCOL_VERSION = 2
+VERSION_SECONDS = 10.0
 MAX_TENSORS = 16
 MAX_DIMENSIONS = 8
 MAX_RESIDENTS = 8192
@@ -94,10 +95,18 @@ def available() -> str | None:
 
 def version() -> str:
     """Say which qemu-hexagon is installed; of one that does not say it, that it is unknown."""
-    said = subprocess.run(
-        [PROGRAM, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
-    first = said.stdout.splitlines()[:1]
+    try:
+        said = subprocess.run(
+            [PROGRAM, "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=VERSION_SECONDS,
+        ).stdout
+    except subprocess.TimeoutExpired:
+        said = ""
+    first = said.splitlines()[:1]
     return first[0].removeprefix(f"{PROGRAM} version ") if first else "of unknown version"
 
 

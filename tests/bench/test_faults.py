@@ -15,7 +15,6 @@ from kernels.faults import FaultNotPlanted
 from simulators.hvx import qemu
 from tests.bench.integer_graphs import ConvCase, convolution, dense
 
-
 # One for each target at once; all of them are planted by `make audit` as well, in a smaller batch.
 AT_ONCE = ("tensorcore-unsigned-weights", "hexagon-drop-accumulate", "vta-shift-by-one")
 PLANTED = [

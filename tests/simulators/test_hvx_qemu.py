@@ -587,3 +587,12 @@ def test_a_guest_that_hangs_ends_with_its_client_when_that_is_killed(elf, tmp_pa
     client.kill()
     client.wait()
     wait_until_gone(guest_process)
+
+
+def test_a_simulator_that_does_not_say_its_version_is_not_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(qemu, "VERSION_SECONDS", 0.2)
+    silent = tmp_path / qemu.PROGRAM
+    silent.write_text("#!/bin/sh\nexec sleep 1000\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert qemu.version() == "of unknown version"
