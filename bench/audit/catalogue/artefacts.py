@@ -37,8 +37,8 @@ def _injected(fault: Fault) -> AuditFault:
         graph = fault.graph
 
         def wrap(build: Callable[..., Any]) -> Callable[..., Any]:
-            def built(self: Any, transformed: Any) -> Any:
-                return build(self, replace(transformed, mod=graph(transformed.mod)))
+            def built(self: Any, transformed: Any, device: str) -> Any:
+                return build(self, replace(transformed, mod=graph(transformed.mod)), device)
 
             return built
 
