@@ -198,14 +198,22 @@ def newest_architecture(probes: Mapping[int, bytes], *, timeout: float = 10.0) -
         return None
     for version in sorted(probes, reverse=True):
         with tempfile.TemporaryDirectory(prefix="bitexact-") as directory:
-            command = [PROGRAM, str(_write_elf(directory, probes[version]))]
+            nothing = subprocess.DEVNULL
+            # Ctrl-C may come before the process is ours: then it ends with us.
+            probe = child_process.start(
+                [PROGRAM, str(_write_elf(directory, probes[version]))],
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
+            )
             try:
-                done = subprocess.run(
-                    command, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
-                )
+                returned = probe.wait(timeout)
             except subprocess.TimeoutExpired:
                 continue
-        if done.returncode == version:
+            finally:
+                probe.kill()
+                probe.wait()
+        if returned == version:
             return version
     return None
 
