@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from bench.commands.long_progress import LongProgress
 from bench.commands.options import a_count, a_fault, a_number, a_seed, a_timeout, add_bundles, some_targets
+from bench.commands.progress import LongProgress
 
 if TYPE_CHECKING:
     from bench.fuzz.search import Finding, Search

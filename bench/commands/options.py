@@ -1,4 +1,4 @@
-"""Values of options, checked as they are parsed, and progress on a terminal."""
+"""Values of options, checked as they are parsed, and what is done with bundles."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.status import Status
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Verdict
@@ -203,40 +199,3 @@ def kept(bundles: Path | None, verdict: Verdict, trace: Trace, *, seed: int | No
         bundling.keep(bundles, verdict, trace, seed=seed)
     except (OSError, ValueError) as error:
         print(f"bitexact: the failing case could not be kept in {bundles}: {error}", file=sys.stderr)
-
-
-class Progress:
-    """What is being done, on one line of a terminal; nothing at all where standard error is none."""
-
-    def __init__(self, *, total: int) -> None:
-        self._total = total
-        self._count = 0
-        self._status: Status | None = None
-
-    def of(self, target: str) -> Callable[[str], None]:
-        """Begin with the next target; what is returned shows a step of it."""
-        self._count += 1
-        where = f"[{self._count}/{self._total}] {target}"
-
-        def show(step: str) -> None:
-            if self._status:
-                self._status.update(f"{where}: {step}")
-
-        return show
-
-    def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
-            from rich.console import Console
-
-            self._status = Console(stderr=True).status("starting")
-            self._status.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._status:
-            self._status.stop()

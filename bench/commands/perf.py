@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.options import Progress, a_workload, an_image_size, some_targets
+from bench.commands.options import a_workload, an_image_size, some_targets
+from bench.commands.progress import Progress
 
 if TYPE_CHECKING:
     from bench.perf.result import Measured

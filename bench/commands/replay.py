@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.long_progress import LongProgress
-from bench.commands.options import Progress, a_timeout, some_device
+from bench.commands.options import a_timeout, some_device
+from bench.commands.progress import LongProgress, Progress
 
 if TYPE_CHECKING:
     from bench.bundles import Bundle

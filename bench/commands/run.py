@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.commands.options import (
-    Progress,
     a_batch,
     a_count,
     a_fault,
@@ -20,6 +19,7 @@ from bench.commands.options import (
     some_targets,
     some_workloads,
 )
+from bench.commands.progress import Progress
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Verdict

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.options import Progress, a_batch, a_seed, a_workload, an_image_size
+from bench.commands.options import a_batch, a_seed, a_workload, an_image_size
+from bench.commands.progress import Progress
 from bench.whole_file import write_whole
 
 if TYPE_CHECKING:

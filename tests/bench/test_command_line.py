@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.commands.options import Progress
+from bench.commands.progress import Progress
 from bench.commands.run import _sizes
 from bench.tools import Tool
 
